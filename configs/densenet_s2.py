@@ -1,0 +1,8 @@
+"""DenseNet201, strategy S2. Run: python -m hamjax.main --config configs/densenet_s2.py"""
+
+from hamjax.config import Config
+from hamjax.recipes import make_config
+
+
+def get_config() -> Config:
+    return make_config(model="densenet201", strategy="s2")

@@ -1,0 +1,12 @@
+"""hamjax trains and judges skin-lesion classifiers on HAM10000, in JAX and Flax."""
+
+from importlib import metadata
+
+from hamjax.config import Config
+from hamjax.evaluate import evaluate
+from hamjax.models import create_model, init_variables
+from hamjax.recipes import make_config
+from hamjax.train import train
+
+__version__ = metadata.version("hamjax")
+__all__ = ["Config", "create_model", "evaluate", "init_variables", "make_config", "train"]

@@ -1,0 +1,245 @@
+"""What a run can be told: one dataclass a topic, every key with its meaning and source.
+
+Where the paper (Zhang, "Deep Learning Exploration on Skin Lesion Data HAM10000") leaves a
+point open or garbles it, the key that settles it says so; defaults are the paper.
+"""
+
+import dataclasses
+import enum
+import json
+from typing import Any
+
+from hamjax.errors import UserError
+
+
+class Strategy(enum.StrEnum):
+    """The paper's balancing strategies; see `hamjax.data.sampling.STRATEGIES`."""
+
+    S1 = "s1"
+    S2 = "s2"
+    S3 = "s3"
+    S4 = "s4"
+    S5 = "s5"
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class DataConfig:
+    """Which images, and who is trained and tested on."""
+
+    name: str = "ham10000"  # ham10000 | synthetic
+    source_dir: str = ""  # a local copy in any accepted layout; empty: what data_dir holds
+    data_dir: str = "data"  # where records and caches are kept
+    allow_missing: bool = False  # go on without missing or undecodable images
+    synthetic_images: int = 3000  # size of the drawn data set
+    image_size: int = 224  # pixels a side (paper, 4.2)
+    resize: str = "squash"  # squash | crop; the paper resizes 600x450 to a square
+    split: str = "paper"  # paper | honest | fold0 ... fold4
+    split_seed: int = 101
+    stratify: bool = True  # paper's split only: per class, or over all at once (it does not say)
+    num_threads: int = -1  # that read ahead; -1: one a core, 16 at most; 0: none
+    augment_on: str = "host"  # host
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class SamplingConfig:
+    """Balancing (paper, 4.1)."""
+
+    strategy: Strategy = Strategy.S1
+    threshold: int = 1000  # "classes with the sizes smaller than 1000"
+    threshold_on: str = "all"  # all | train: whose counts it is compared with (not said)
+    draw: str = "top_up"  # top_up | replace: keep every image, or draw a class anew (not said)
+    epoch_size: str = "natural"  # natural | fixed: fixed keeps S1's number of steps an epoch
+    weight_rule: str = "balanced"  # balanced | sqrt | effective_number | given (w_j is garbled)
+    weights_from: str = "effective"  # effective | original: S5's counts, after or before oversampling
+    effective_beta: float = 0.999  # for effective_number
+    given_weights: tuple[float, ...] = ()  # for given: akiec bcc bkl df mel nv vasc
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class AugmentConfig:
+    """Augmentation (paper, 4.2), read as Keras's ImageDataGenerator."""
+
+    enabled: bool = True
+    rotation: str = "uniform"  # uniform | rot90: "rotate by 90 degrees" is rotation_range=90
+    degrees: float = 90.0  # half the range of uniform
+    zoom: float = 0.1
+    isotropic_zoom: bool = False  # Keras draws the two axes apart
+    shift: float = 0.1
+    flips: bool = False
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class ModelConfig:
+    """The network (paper, 4.3)."""
+
+    name: str = "cnn"  # cnn | densenet201
+    weights: str = "random"  # imagenet | random | a file
+    head: str = "paper"  # paper | bn_first | linear
+    input_scale: str = "unit"  # unit: x/255 (paper) | native: as the ImageNet weights expect
+    compute_dtype: str = "auto"  # auto: bfloat16 on accelerators, float32 on the CPU
+    bn_stats: str = "global"  # global | per_device
+    dropout: bool = True
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class LossConfig:
+    """Cross-entropy."""
+
+    normalize: str = "batch"  # batch: sum(w l) / B as Keras does | sum_w: sum(w l) / sum(w)
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class OptimizerConfig:
+    """Optimizer and learning rate (paper, 4.3)."""
+
+    name: str = "adam"  # adam | rmsprop, each with Keras's epsilon 1e-7 where Keras puts it
+    learning_rate: float = 1e-3
+    schedule: str = "plateau"  # plateau | none | step3 ("decrease dynamically with every 3 epochs")
+    patience: int = 3  # epochs without a better validation accuracy
+    factor: float = 0.5
+    min_learning_rate: float = 1e-5
+    min_delta: float = 1e-4
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class TrainConfig:
+    """How long, how much at a time."""
+
+    epochs: int = 50
+    max_steps: int = 0  # 0: no limit
+    global_batch_size: int = 16  # over all devices
+    steps_per_dispatch: int = 0  # 0: one on the CPU, eight on accelerators
+    seed: int = 0
+    log_every_steps: int = 50
+    checkpoint_every_steps: int = 500  # and at the end of every epoch; 0: only then
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class EvalConfig:
+    """How results are taken."""
+
+    batch_size: int = 64  # over all devices
+    checkpoint: str = "auto"  # auto: last for the split `paper`, else best on validation | last | best
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class RuntimeConfig:
+    """Where it runs; nothing here changes a result."""
+
+    compilation_cache: str = "auto"  # auto: the user's cache folder | off | a folder
+    preempt_exit_code: int = 143
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Config:
+    """A whole run."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+    runtime: RuntimeConfig = dataclasses.field(default_factory=RuntimeConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested dictionaries of plain values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Config":
+        """Rebuild a config that `to_dict` made.
+
+        Raises:
+            UserError: a key is unknown, as in a run of another version.
+        """
+        config = cls()
+        for topic, keys in values.items():
+            for key, value in keys.items():
+                group = getattr(config, topic, None)
+                if group is None or not hasattr(group, key):
+                    raise UserError(
+                        f"expected the config keys of this version of hamjax, got {topic}.{key}; "
+                        "use the version that made the run (its config.json names it)."
+                    )
+                setattr(group, key, tuple(value) if isinstance(value, list) else value)
+        return config
+
+    def result_keys(self) -> dict[str, Any]:
+        """Return the part that a result depends on: not where files lie, nor threads."""
+        values = self.to_dict()
+        del values["runtime"]
+        for key in ("source_dir", "data_dir", "num_threads"):
+            del values["data"][key]
+        return values
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "data.name": ("ham10000", "synthetic"),
+    "data.resize": ("squash", "crop"),
+    "data.split": ("paper", "honest", "fold0", "fold1", "fold2", "fold3", "fold4"),
+    "data.augment_on": ("host",),
+    "sampling.strategy": ("s1", "s2", "s3", "s4", "s5"),
+    "sampling.threshold_on": ("all", "train"),
+    "sampling.draw": ("top_up", "replace"),
+    "sampling.epoch_size": ("natural", "fixed"),
+    "sampling.weight_rule": ("balanced", "sqrt", "effective_number", "given"),
+    "sampling.weights_from": ("effective", "original"),
+    "augment.rotation": ("uniform", "rot90"),
+    "model.name": ("cnn", "densenet201"),
+    "model.head": ("paper", "bn_first", "linear"),
+    "model.input_scale": ("unit", "native"),
+    "model.compute_dtype": ("auto", "float32", "bfloat16", "float64"),
+    "model.bn_stats": ("global", "per_device"),
+    "loss.normalize": ("batch", "sum_w"),
+    "optimizer.name": ("adam", "rmsprop"),
+    "optimizer.schedule": ("plateau", "none", "step3"),
+    "eval.checkpoint": ("auto", "last", "best"),
+}
+AT_LEAST: dict[str, float] = {
+    "data.image_size": 4,
+    "data.num_threads": -1,
+    "data.split_seed": 0,
+    "data.synthetic_images": 300,
+    "sampling.threshold": 0,
+    "train.epochs": 1,
+    "train.max_steps": 0,
+    "train.global_batch_size": 1,
+    "train.steps_per_dispatch": 0,
+    "train.seed": 0,
+    "train.log_every_steps": 1,
+    "train.checkpoint_every_steps": 0,
+    "eval.batch_size": 1,
+    "optimizer.learning_rate": 0,
+    "optimizer.patience": 0,
+    "optimizer.min_learning_rate": 0,
+}
+
+
+def validate(config: Config) -> None:
+    """Check every value that has a range.
+
+    Raises:
+        UserError: naming all that are wrong, what was expected, and the key to set.
+    """
+    wrong = []
+    for key, allowed in CHOICES.items():
+        value = _get(config, key)
+        if value not in allowed:
+            wrong.append(f"{key}: expected one of {', '.join(allowed)}, got {value!r}")
+    for key, least in AT_LEAST.items():
+        value = _get(config, key)
+        if not isinstance(value, int | float) or not value >= least:
+            wrong.append(f"{key}: expected at least {least:g}, got {value!r}")
+    given = config.sampling.given_weights
+    if config.sampling.weight_rule == "given" and (len(given) != 7 or min(given) < 0):
+        wrong.append(f"sampling.given_weights: expected seven weights of at least 0, got {given!r}")
+    if wrong:
+        raise UserError("\n".join([*wrong, "Set them with --config.KEY=VALUE or in the config file."]))
+
+
+def _get(config: Config, key: str) -> Any:
+    topic, name = key.split(".")
+    return getattr(getattr(config, topic), name)

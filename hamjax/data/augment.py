@@ -1,0 +1,102 @@
+"""The paper's augmentation: one affine an image, composed first, applied once.
+
+Keras's `ImageDataGenerator(rotation_range=90, zoom_range=.1, width_shift_range=.1,
+height_shift_range=.1)` is followed in what it draws, in the order rotation x shift x
+zoom about the centre (s/2 - .5), and in its defaults: bilinear, edges repeated
+(keras-preprocessing 1.1.2, `affine_transformations.py`).
+"""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Ranges to draw from.
+
+    Attributes:
+        rotation: `uniform` in +-`degrees`, or `rot90`: a multiple of 90 degrees.
+        degrees: half the range of a uniform rotation.
+        zoom: factors lie in [1 - zoom, 1 + zoom]; above 1 shows more of the image.
+        isotropic_zoom: draw one factor for both axes, as against one each.
+        shift: largest displacement, as a share of the side.
+        flips: mirror each axis with probability one half.
+    """
+
+    rotation: str = "uniform"
+    degrees: float = 90.0
+    zoom: float = 0.1
+    isotropic_zoom: bool = False
+    shift: float = 0.1
+    flips: bool = False
+
+
+def draw_affines(
+    augmentation: Augmentation, count: int, size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw one transform an image.
+
+    Args:
+        augmentation: the ranges.
+        count: number of images.
+        size: pixels a side.
+        rng: consumed by the same number of draws whatever is switched off.
+
+    Returns:
+        [count, 2, 3] float64, from output (row, column, 1) to input (row, column).
+    """
+    u = rng.random((count, 7))
+    span = 2 * u[:, :5] - 1
+    if augmentation.rotation == "rot90":
+        theta = np.deg2rad(90.0 * np.floor(4 * u[:, 0]))
+    else:
+        theta = np.deg2rad(augmentation.degrees * span[:, 0])
+    shifts = augmentation.shift * size * span[:, 1:3]
+    zooms = 1 + augmentation.zoom * span[:, 3:5]
+    if augmentation.isotropic_zoom:
+        zooms = zooms[:, :1].repeat(2, axis=1)
+    if augmentation.flips:
+        zooms = np.where(u[:, 5:7] < 0.5, -zooms, zooms)
+    return compose_affines(theta, shifts, zooms, size)
+
+
+def compose_affines(theta: np.ndarray, shifts: np.ndarray, zooms: np.ndarray, size: int) -> np.ndarray:
+    """Compose rotation x shift x zoom about the centre, (s/2 - .5) on both axes.
+
+    Args:
+        theta: [B] radians.
+        shifts: [B, 2] pixels down and right, in the rotated frame.
+        zooms: [B, 2] factors of rows and columns.
+        size: pixels a side.
+
+    Returns:
+        [B, 2, 3] float64, from output (row, column, 1) to input (row, column).
+    """
+    cos, sin = np.cos(theta), np.sin(theta)
+    rotation = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], 1)
+    linear = rotation * zooms[:, None, :]
+    centre = size / 2 - 0.5
+    offset = np.einsum("bij,bj->bi", rotation, shifts) + centre - linear.sum(-1) * centre
+    return np.concatenate([linear, offset[:, :, None]], axis=2)
+
+
+def warp(image: np.ndarray, affine: np.ndarray, out: np.ndarray) -> None:
+    """Apply one transform, bilinear, edges repeated.
+
+    Args:
+        image: [S, S, 3] uint8.
+        affine: [2, 3] from `compose_affines`.
+        out: [S, S, 3] uint8, written.
+    """
+    # OpenCV counts (x, y), the table above (row, column).
+    matrix = affine[::-1, (1, 0, 2)]
+    cv2.warpAffine(
+        image,
+        matrix,
+        (image.shape[1], image.shape[0]),
+        dst=out,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )

@@ -1,0 +1,186 @@
+"""The decode-once cache: every image as uint8 pixels of one size, memory-mapped.
+
+Built from the records and nothing else. A cache carries the fingerprint of the
+records and a checksum of its pixels; one that does not match is built again.
+"""
+
+import dataclasses
+import io
+import json
+import os
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from hamjax.data.records import read_columns
+from hamjax.data.metadata import Metadata
+from hamjax.errors import UserError
+
+CHUNK = 64
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Prepared images and their table.
+
+    Attributes:
+        images: [N, S, S, 3] uint8 RGB, read-only, mapped from disk.
+        metadata: N rows in the same order.
+        fingerprint: SHA-256 of the source's images and table.
+        dropped: ids the table named and the source could not give.
+        images_note: what the pixels are, for reports.
+    """
+
+    images: np.ndarray
+    metadata: Metadata
+    fingerprint: str
+    dropped: tuple[str, ...]
+    images_note: str
+
+
+def decode(encoded: bytes) -> Image.Image:
+    """Decode an image completely.
+
+    Raises:
+        OSError, ValueError or SyntaxError: Pillow cannot, or only in part.
+    """
+    with Image.open(io.BytesIO(encoded)) as image:
+        return image.convert("RGB")
+
+
+def resize(image: Image.Image, size: int, how: str) -> np.ndarray:
+    """Resize to [size, size, 3] uint8, bilinear with antialiasing.
+
+    `squash` changes the aspect ratio, as the paper's 600 x 450 to 224 x 224 does;
+    `crop` keeps it and takes the middle.
+    """
+    box = None
+    if how == "crop":
+        side = min(image.size)
+        left, top = ((length - side) / 2 for length in image.size)
+        box = (left, top, left + side, top + side)
+    resized = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(resized, dtype=np.uint8)
+
+
+def load_cache(
+    open_records: Callable[[], Any], details: dict[str, Any], folder: Path, *, size: int, how: str, say: Say
+) -> Dataset:
+    """Map the cache of these records, building it first where there is none.
+
+    Args:
+        open_records: gives random access to examples with an encoded `image`; called
+            only where something has to be built.
+        details: what `prepare_records` stored beside the records.
+        folder: where caches are kept.
+        size: pixels a side.
+        how: `squash` or `crop`.
+        say: takes a line for the user.
+
+    Raises:
+        UserError: the disk cannot hold the cache.
+    """
+    name = f"{details['name']}_{size}x{size}_{how}"
+    pixels, sidecar = folder / f"{name}.npy", folder / f"{name}.json"
+    expected = {"fingerprint": details["fingerprint"], "shape": [details["count"], size, size, 3]}
+    why = _why_unusable(pixels, sidecar, expected)
+    metadata = folder / f"{details['name']}_{details['fingerprint'][:16]}.npz"
+    if why:
+        say(f"cache {pixels}: {why}; building it from {details['count']:,} records")
+        folder.mkdir(parents=True, exist_ok=True)
+        _build(open_records(), pixels, sidecar, expected, size, how)
+    return Dataset(
+        images=np.load(pixels, mmap_mode="r", allow_pickle=False),
+        metadata=_load_columns(open_records, metadata),
+        fingerprint=details["fingerprint"],
+        dropped=tuple(details["dropped"]),
+        images_note=f"{details['images_note']}, {how} to {size}x{size}",
+    )
+
+
+def _why_unusable(pixels: Path, sidecar: Path, expected: dict[str, Any]) -> str:
+    """Return why a cache cannot serve, or nothing."""
+    if not pixels.exists() or not sidecar.exists():
+        return "not there yet"
+    try:
+        stored = json.loads(sidecar.read_text())
+        array = np.load(pixels, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        return f"unreadable ({error})"
+    if stored.get("fingerprint") != expected["fingerprint"]:
+        return "made from other content"
+    if list(array.shape) != expected["shape"] or array.dtype != np.uint8:
+        return f"holds {array.dtype} {list(array.shape)}, expected uint8 {expected['shape']}"
+    if stored.get("crc32") != _crc32(array):
+        return "its pixels are not what was written"
+    return ""
+
+
+def _crc32(array: np.ndarray) -> int:
+    crc = 0
+    for start in range(0, len(array), CHUNK):
+        crc = zlib.crc32(np.ascontiguousarray(array[start : start + CHUNK]), crc)
+    return crc
+
+
+def _build(
+    records: Any, pixels: Path, sidecar: Path, expected: dict[str, Any], size: int, how: str
+) -> None:
+    # Plain writes, not a memory map: a full disk must be an error, not a SIGBUS.
+    order = np.argsort([records[i]["image_id"] for i in range(len(records))])
+    part = pixels.with_suffix(f".part{os.getpid()}")
+    sidecar.unlink(missing_ok=True)
+    try:
+        with part.open("wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": tuple(expected["shape"])}
+            np.lib.format.write_array_header_1_0(file, header)
+            crc = _write_pixels(file, records, order, size, how)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, pixels)
+        part.write_text(json.dumps({**expected, "crc32": crc}))
+        os.replace(part, sidecar)
+    except OSError as error:
+        raise UserError(
+            f"{pixels}: expected {np.prod(expected['shape']):,} bytes of room, got {error}; free some "
+            "space or name another folder with --config.data.data_dir (--data-dir)."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_pixels(file: BinaryIO, records: Any, order: np.ndarray, size: int, how: str) -> int:
+    def load(row: int) -> np.ndarray:
+        return resize(decode(records[row]["image"]), size, how)
+
+    crc = 0
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(total=len(order), unit="img", desc="decode", disable=None) as bar,
+    ):
+        for start in range(0, len(order), CHUNK):
+            chunk = np.stack(list(pool.map(load, order[start : start + CHUNK].tolist())))
+            crc = zlib.crc32(chunk, crc)
+            file.write(chunk.tobytes())
+            bar.update(len(chunk))
+    return crc
+
+
+def _load_columns(open_records: Callable[[], Any], path: Path) -> Metadata:
+    """Read the table from a small copy beside the cache: 10,015 records take seconds."""
+    try:
+        with np.load(path, allow_pickle=False) as columns:
+            return Metadata(**columns)
+    except (OSError, ValueError, TypeError, EOFError, zlib.error):
+        metadata = read_columns(open_records())
+    part = path.with_suffix(f".part{os.getpid()}.npz")
+    np.savez_compressed(part, **metadata.columns())
+    os.replace(part, path)
+    return metadata

@@ -1,0 +1,256 @@
+"""The table of HAM10000: one row an image, read and checked before anything else.
+
+Column names and codes are those of the published `HAM10000_metadata` file
+(Tschandl et al. 2018, doi:10.7910/DVN/DBW86T). The ISIC 2018 task 3 one-hot ground
+truth is read into the same table.
+"""
+
+import csv
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hamjax.errors import UserError, name_some
+
+CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+CLASS_NAMES = {
+    "akiec": "actinic keratosis / intraepithelial carcinoma",
+    "bcc": "basal cell carcinoma",
+    "bkl": "benign keratosis",
+    "df": "dermatofibroma",
+    "mel": "melanoma",
+    "nv": "melanocytic nevus",
+    "vasc": "vascular lesion",
+}
+NEEDED = ("lesion_id", "image_id", "dx")
+DESCRIPTIVE = ("dx_type", "sex", "localization", "dataset")
+UNKNOWN = "unknown"
+NO_AGE = ("", "na", "nan", "none", UNKNOWN)
+
+Row = dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """Columns of the data set, ordered by `image_id`.
+
+    Attributes:
+        image_id, lesion_id: [N] unicode.
+        label: [N] int32, an index into `CLASSES`.
+        age: [N] float32 in years, NaN where not recorded.
+        dx_type, sex, localization, dataset: [N] unicode, "unknown" where absent.
+    """
+
+    image_id: np.ndarray
+    lesion_id: np.ndarray
+    label: np.ndarray
+    age: np.ndarray
+    dx_type: np.ndarray
+    sex: np.ndarray
+    localization: np.ndarray
+    dataset: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    def select(self, rows: np.ndarray) -> "Metadata":
+        """Return the rows of an index array or a boolean mask."""
+        return Metadata(**{k: v[rows] for k, v in self.columns().items()})
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return every column by its name."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield one dictionary an image, with Python values and `dx` spelled out."""
+        columns = self.columns()
+        for i in range(len(self)):
+            row = {name: column[i].item() for name, column in columns.items()}
+            yield row | {"dx": CLASSES[row["label"]]}
+
+    def class_counts(self) -> np.ndarray:
+        """Return images per class, [7] int64, in the order of `CLASSES`."""
+        return np.bincount(self.label, minlength=len(CLASSES))
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over every cell, independent of the file's row order."""
+        digest = hashlib.sha256()
+        for column in self.columns().values():
+            digest.update("\n".join(map(str, column.tolist())).encode() + b"\0")
+        return digest.hexdigest()
+
+
+def read_table(path: Path) -> list[Row]:
+    """Read a CSV, or the tab-separated form Dataverse serves by default.
+
+    Raises:
+        UserError: the file is empty, no text, or has a ragged row.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: expected UTF-8 text, got {error}; fetch the file again.") from error
+    lines = text.splitlines()
+    if len(lines) < 2:
+        raise UserError(f"{path}: expected a header and rows, got {len(lines)} line(s); fetch it again.")
+    delimiter = "\t" if "\t" in lines[0] else ","
+    try:
+        rows = list(csv.DictReader(lines, delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise UserError(f"{path}: expected a table, got {error}; fetch the file again.") from error
+    ragged = [str(i + 2) for i, r in enumerate(rows) if None in r or None in r.values()]
+    if ragged:
+        raise UserError(
+            f"{path}: expected the header's number of cells in every row, "
+            f"got more or fewer in line(s) {name_some(ragged)}; fetch the file again."
+        )
+    return [{k.strip(): v.strip() for k, v in row.items()} for row in rows]
+
+
+def header(path: Path) -> list[str]:
+    """Return the column names of a table, or none if the file is no text."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            line = file.readline(10_000)
+    except (UnicodeDecodeError, OSError):
+        return []
+    return [cell.strip().strip('"') for cell in line.strip().split("\t" if "\t" in line else ",")]
+
+
+def is_one_hot(columns: Sequence[str]) -> bool:
+    """Say whether these are the columns of an ISIC 2018 task 3 ground truth."""
+    return "image" in columns and {c.upper() for c in CLASSES} <= set(columns)
+
+
+def read_metadata(path: Path, groupings: Path | None, *, allow_missing: bool) -> Metadata:
+    """Read and check the metadata of either published form.
+
+    Args:
+        path: `HAM10000_metadata.csv`, or an ISIC one-hot ground truth.
+        groupings: `ISIC2018_Task3_Training_LesionGroupings.csv`, for the latter.
+        allow_missing: take each image of a one-hot file without groupings as its
+            own lesion (the splits can then leak), instead of refusing it.
+
+    Raises:
+        UserError: a column, diagnosis or lesion is not as published; ids are named.
+    """
+    rows = read_table(path)
+    if is_one_hot(list(rows[0])):
+        rows = _from_one_hot(rows, path, groupings, allow_missing=allow_missing)
+    missing = [name for name in NEEDED if name not in rows[0]]
+    if missing:
+        raise UserError(
+            f"{path}: expected the columns {', '.join(NEEDED)}, got {', '.join(rows[0])}; "
+            f"missing: {', '.join(missing)}. Use the published HAM10000_metadata.csv."
+        )
+    return from_rows(rows, where=str(path))
+
+
+def from_rows(rows: Sequence[Mapping[str, Any]], *, where: str) -> Metadata:
+    """Build the table from rows with at least lesion_id, image_id and dx.
+
+    Raises:
+        UserError: a repeated image, an unknown diagnosis, a lesion with two
+            diagnoses, an empty id or an age that is no number.
+    """
+    _refuse_bad_rows(rows, where)
+    rows = sorted(rows, key=lambda row: row["image_id"])
+    text = {
+        name: np.array([row.get(name) or UNKNOWN for row in rows], dtype=np.str_)
+        for name in ("image_id", "lesion_id", *DESCRIPTIVE)
+    }
+    return Metadata(
+        **text,
+        label=np.array([CLASSES.index(row["dx"]) for row in rows], dtype=np.int32),
+        age=np.array([_age(row, where) for row in rows], dtype=np.float32),
+    )
+
+
+def _refuse_bad_rows(rows: Sequence[Mapping[str, Any]], where: str) -> None:
+    unnamed = [str(i + 2) for i, r in enumerate(rows) if not r["image_id"] or not r["lesion_id"]]
+    if unnamed:
+        raise UserError(
+            f"{where}: expected an image_id and a lesion_id in every row, got none in "
+            f"line(s) {name_some(unnamed)}; use the published file."
+        )
+    repeated = [i for i, n in Counter(row["image_id"] for row in rows).items() if n > 1]
+    if repeated:
+        raise UserError(
+            f"{where}: expected each image_id once, got repeated: {name_some(repeated)}. "
+            "Remove the extra rows; a copy with more than 10,015 rows holds repeats."
+        )
+    unknown = [f"{r['image_id']} ({r['dx']!r})" for r in rows if r["dx"] not in CLASSES]
+    if unknown:
+        raise UserError(
+            f"{where}: expected dx to be one of {', '.join(CLASSES)}, got {name_some(unknown)}. "
+            "Correct or remove these rows."
+        )
+    diagnoses: dict[str, set[str]] = {}
+    for row in rows:
+        diagnoses.setdefault(row["lesion_id"], set()).add(row["dx"])
+    torn = [f"{k} ({' and '.join(sorted(v))})" for k, v in diagnoses.items() if len(v) > 1]
+    if torn:
+        raise UserError(
+            f"{where}: expected one diagnosis a lesion, got two for {name_some(torn)}. "
+            "Correct these rows: a lesion is what splits are drawn by."
+        )
+
+
+def _age(row: Mapping[str, Any], where: str) -> float:
+    value = str(row.get("age", "")).strip()
+    if value.lower() in NO_AGE:
+        return float("nan")
+    try:
+        return float(value)
+    except ValueError:
+        raise UserError(
+            f"{where}: expected an age in years or nothing for {row['image_id']}, got {value!r}."
+        ) from None
+
+
+def _from_one_hot(
+    rows: list[Row], path: Path, groupings: Path | None, *, allow_missing: bool
+) -> list[Row]:
+    codes = {c.upper(): c for c in CLASSES}
+    result = []
+    for row in rows:
+        hot = [dx for code, dx in codes.items() if row[code] in ("1", "1.0")]
+        cold = [code for code in codes if row[code] in ("0", "0.0")]
+        if len(hot) != 1 or len(cold) != len(codes) - 1:
+            raise UserError(
+                f"{path}: expected a single 1 and six 0 in the row of {row['image']}, "
+                f"got {[row[code] for code in codes]}; use the published ground truth."
+            )
+        result.append({"image_id": row["image"], "dx": hot[0]})
+    lesions = _lesions(rows, groupings)
+    if lesions is None and not allow_missing:
+        raise UserError(
+            f"{path}: expected ISIC2018_Task3_Training_LesionGroupings.csv beside it (or a lesion_id "
+            "column), got neither; without lesion ids no split can be kept free of leaks. Fetch it, or "
+            "take each image as a lesion of its own with --allow-missing."
+        )
+    known = lesions or {}
+    absent = [r["image_id"] for r in result if lesions is not None and r["image_id"] not in known]
+    if absent and not allow_missing:
+        raise UserError(f"{groupings}: expected a lesion for every image, got none for {name_some(absent)}.")
+    for row in result:
+        row["lesion_id"] = known.get(row["image_id"], row["image_id"])
+    return result
+
+
+def _lesions(rows: list[Row], groupings: Path | None) -> dict[str, str] | None:
+    if "lesion_id" in rows[0]:
+        return {row["image"]: row["lesion_id"] for row in rows}
+    if groupings is None:
+        return None
+    table = read_table(groupings)
+    if not {"image", "lesion_id"} <= set(table[0]):
+        raise UserError(
+            f"{groupings}: expected the columns image and lesion_id, got {', '.join(table[0])}."
+        )
+    return {row["image"]: row["lesion_id"] for row in table}

@@ -1,0 +1,247 @@
+"""From a source to a `Dataset`: verify everything, write records, build the cache.
+
+Nothing is written before every image of the table has been read and decoded, and
+what is written appears under its final name in one step.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from hamjax.data.cache import Dataset, Say, decode, load_cache
+from hamjax.data.records import RECORDS_VERSION, open_records, write_records
+from hamjax.data.metadata import Metadata
+from hamjax.data.sources import LocalSource, Source
+from hamjax.data.synthetic import SyntheticSource
+from hamjax.errors import UserError, name_some
+
+
+def prepare(
+    *,
+    name: str,
+    source_dir: str,
+    data_dir: str,
+    image_size: int,
+    resize: str = "squash",
+    allow_missing: bool = False,
+    synthetic_images: int = 2500,
+    say: Say = print,
+) -> Dataset:
+    """Return the data set, preparing whatever of it is not there yet.
+
+    Args:
+        name: `ham10000` or `synthetic`.
+        source_dir: a local copy; empty to use what `data_dir` already holds.
+        data_dir: where records and caches are kept.
+        image_size: pixels a side.
+        resize: `squash` or `crop`.
+        allow_missing: go on without images that are missing or undecodable.
+        synthetic_images: how many images the synthetic set has.
+        say: takes a line for the user.
+
+    Raises:
+        UserError: see `LocalSource`, `verify` and `load_cache`; or there is no data.
+    """
+    root = Path(data_dir)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / ".lock")
+        with lock:
+            source = _open_source(name, source_dir, synthetic_images, allow_missing)
+            folder = prepare_records(source, root, name, allow_missing=allow_missing, say=say)
+            details = _stored_details(folder) or {}
+            _refuse_dropped(details, allow_missing)
+            return load_cache(
+                functools.partial(open_records, folder),
+                details,
+                root / "cache",
+                size=image_size,
+                how=resize,
+                say=say,
+            )
+    except OSError as error:
+        raise UserError(
+            f"{root}: expected a folder that data can be written to, got {error}; "
+            "free some space or name another one with --config.data.data_dir (--data-dir)."
+        ) from error
+
+
+def _open_source(name: str, source_dir: str, count: int, allow_missing: bool) -> Source | None:
+    if name == "synthetic":
+        return SyntheticSource(count)
+    return LocalSource(source_dir, allow_missing=allow_missing) if source_dir else None
+
+
+def prepare_records(
+    source: Source | None, root: Path, name: str, *, allow_missing: bool, say: Say
+) -> Path:
+    """Write the source as TFDS records under `root`, unless they are there already.
+
+    Returns:
+        The folder of the records, `root/<name>/<version>`.
+    """
+    folder = root / name / RECORDS_VERSION
+    details = _stored_details(folder)
+    if source is None:
+        if details is None:
+            raise UserError(_no_data(root))
+        return folder
+    if details is not None and details.get("signature") == source.signature:
+        if bool(details["dropped"]) <= allow_missing:
+            return folder
+    what = "other content: building again from" if folder.exists() else "reading"
+    say(f"records {folder}: {what} {source.description}")
+    built = _verify_and_build(source, root, name, allow_missing=allow_missing, say=say)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(built, folder)
+    shutil.rmtree(built.parents[1], ignore_errors=True)
+    return folder
+
+
+def _stored_details(folder: Path) -> dict[str, Any] | None:
+    """Read the details that TFDS keeps beside the records, without importing TFDS."""
+    try:
+        details = json.loads((folder / "metadata.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return details if isinstance(details, dict) and "fingerprint" in details else None
+
+
+def _refuse_dropped(details: dict[str, Any], allow_missing: bool) -> None:
+    if details["dropped"] and not allow_missing:
+        raise UserError(
+            f"the prepared data was built with --allow-missing and lacks "
+            f"{name_some(details['dropped'])}; complete it with --source, or go on without "
+            "them with --config.data.allow_missing (--allow-missing)."
+        )
+
+
+def _no_data(root: Path) -> str:
+    return (
+        f"{root}: expected prepared HAM10000 data, got none. Bring it with one of\n"
+        f"  python scripts/prepare_data.py --download --data-dir {root}\n"
+        f"  python scripts/prepare_data.py --source FOLDER_WITH_A_COPY --data-dir {root}\n"
+        "or try hamjax without it: --config configs/quickstart.py"
+    )
+
+
+def _verify_and_build(
+    source: Source, root: Path, name: str, *, allow_missing: bool, say: Say
+) -> Path:
+    for stale in root.glob(".incomplete-*"):  # a build that was killed; we hold the lock
+        shutil.rmtree(stale, ignore_errors=True)
+    kept, details = verify(source, allow_missing=allow_missing)
+    if details["dropped"]:
+        say(
+            f"going on without {len(details['dropped'])} missing or undecodable image(s): "
+            f"{name_some(details['dropped'])}"
+        )
+    say(f"verified {len(kept):,} images: {details['images_note']}")
+    _require_room(root, 3 * details.pop("bytes"))
+    target = Path(tempfile.mkdtemp(prefix=".incomplete-", dir=root))
+    try:
+        details |= {"name": name, "count": len(kept)}
+        return write_records(name, _Kept(source, kept), details, target)
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+class _Kept:
+    """A source reduced to the rows that verification kept."""
+
+    def __init__(self, source: Source, metadata: Metadata) -> None:
+        self.metadata, self.read, self.missing = metadata, source.read, source.missing
+        self.description, self.signature = source.description, source.signature
+
+
+def verify(source: Source, *, allow_missing: bool) -> tuple[Metadata, dict[str, Any]]:
+    """Read and decode every image of the table.
+
+    Returns:
+        The table without what is missing, and the details to store: `signature`,
+        `fingerprint`, `dropped`, `images_note`, and the total `bytes`.
+
+    Raises:
+        UserError: an image is missing or undecodable and `allow_missing` is off, or
+            none is left.
+    """
+    missing = source.missing()
+    if missing and not allow_missing:
+        raise UserError(
+            f"{source.description}: expected an image for each of the {len(source.metadata):,} rows, "
+            f"got none for {len(missing)}: {name_some(missing)}. Complete the copy, or go on with "
+            "what is there: --allow-missing (--config.data.allow_missing)."
+        )
+    absent = set(missing)
+    rows = [i for i in source.metadata.image_id.tolist() if i not in absent]
+    checked = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(lambda image_id: _check(source, image_id), rows)
+        for image_id, result in zip(rows, tqdm(results, "verify", len(rows), disable=None), strict=True):
+            checked[image_id] = result
+    broken = [i for i, result in checked.items() if isinstance(result, str)]
+    if broken and not allow_missing:
+        raise UserError(
+            f"{source.description}: expected images that decode, got {len(broken)} that do not: "
+            f"{name_some(f'{i} ({checked[i]})' for i in broken)}. Fetch them again, or go on "
+            "without them: --allow-missing (--config.data.allow_missing)."
+        )
+    good = {i: result for i, result in checked.items() if not isinstance(result, str)}
+    if not good:
+        raise UserError(f"{source.description}: expected images, got none that the table names.")
+    keep = source.metadata.select([i in good for i in source.metadata.image_id.tolist()])
+    digest = hashlib.sha256(keep.fingerprint().encode())
+    for image_id in keep.image_id.tolist():
+        digest.update(good[image_id].digest)
+    return keep, {
+        "signature": source.signature,
+        "fingerprint": digest.hexdigest(),
+        "dropped": sorted(missing + broken),
+        "images_note": _images_note(source, [result.size for result in good.values()]),
+        "bytes": sum(result.length for result in good.values()),
+    }
+
+
+class _Checked:
+    """What verification keeps of one good image."""
+
+    __slots__ = ("digest", "length", "size")
+
+    def __init__(self, encoded: bytes, size: tuple[int, int]) -> None:
+        self.digest, self.length, self.size = hashlib.sha256(encoded).digest(), len(encoded), size
+
+
+def _check(source: Source, image_id: str) -> _Checked | str:
+    try:
+        encoded = source.read(image_id)
+        return _Checked(encoded, decode(encoded).size)
+    except (OSError, ValueError, SyntaxError, UserError) as error:
+        return str(error)
+
+
+def _images_note(source: Source, sizes: list[tuple[int, int]]) -> str:
+    (width, height), most = Counter(sizes).most_common(1)[0]
+    others = f" ({len(sizes) - most:,} of other sizes)" if most < len(sizes) else ""
+    kind = "drawn images, no photographs," if isinstance(source, SyntheticSource) else "images"
+    return f"{len(sizes):,} {kind} of {width}x{height} pixels{others}"
+
+
+def _require_room(root: Path, needed: int) -> None:
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        raise UserError(
+            f"{root}: expected {needed:,} bytes of free space, got {free:,}; free some or name "
+            "another folder with --config.data.data_dir (--data-dir)."
+        )

@@ -1,0 +1,160 @@
+"""Where images come from: a local copy in any layout its publishers use.
+
+Accepted: the publisher's zip archives, Kaggle's two folders (and its lower-case
+copies), one flat folder, with `HAM10000_metadata.csv` or ISIC's one-hot ground truth.
+"""
+
+import dataclasses
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from hamjax.data.metadata import Metadata, header, is_one_hot, read_metadata
+from hamjax.errors import UserError, name_some
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+MAX_IMAGE_BYTES = 64 * 2**20
+
+
+class Source(Protocol):
+    """A data set before preparation: its table, and an image's bytes by id."""
+
+    metadata: Metadata
+    description: str
+    signature: str
+
+    def missing(self) -> list[str]:
+        """Return the ids that the table names and no image exists for."""
+        ...
+
+    def read(self, image_id: str) -> bytes:
+        """Return one encoded image (JPEG or PNG)."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    path: Path
+    member: str | None
+    size: int
+    stamp: int  # CRC-32 inside an archive, modification time in ns otherwise
+
+
+class LocalSource:
+    """A folder on disk that holds the metadata and the images.
+
+    Raises:
+        UserError: there is no such folder, no metadata, no image, a broken archive,
+            or two different images of one id.
+    """
+
+    def __init__(self, folder: str | Path, *, allow_missing: bool = False) -> None:
+        root = Path(folder)
+        if not root.is_dir():
+            raise UserError(
+                f"{root}: expected a folder with the HAM10000 metadata and images, got "
+                f"{'a file' if root.exists() else 'nothing'}; name an existing folder."
+            )
+        self._archives: dict[Path, zipfile.ZipFile] = {}
+        table, groupings = _find_metadata(root)
+        self.metadata = read_metadata(table, groupings, allow_missing=allow_missing)
+        self._entries = self._index(root)
+        if not self._entries:
+            raise UserError(
+                f"{root}: expected images (.jpg or .png) or zip archives of them, got none; "
+                "put HAM10000_images_part_1.zip and _part_2.zip, or their contents, there."
+            )
+        self.description = str(root)
+        self.signature = self._signature(table)
+
+    def missing(self) -> list[str]:
+        """Return the ids that the table names and no image exists for."""
+        return [i for i in self.metadata.image_id.tolist() if i not in self._entries]
+
+    def read(self, image_id: str) -> bytes:
+        """Return one encoded image; from an archive its checksum is verified."""
+        entry = self._entries[image_id]
+        if entry.size > MAX_IMAGE_BYTES:
+            raise UserError(
+                f"{entry.path}: expected at most {MAX_IMAGE_BYTES} bytes for {image_id}, got "
+                f"{entry.size}; this is no dermatoscopic image."
+            )
+        if entry.member is None:
+            return entry.path.read_bytes()
+        try:
+            return self._archives[entry.path].read(entry.member)
+        except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+            raise UserError(f"{entry.path}: {image_id} cannot be read ({error}); fetch it again.") from error
+
+    def _index(self, root: Path) -> dict[str, _Entry]:
+        entries: dict[str, _Entry] = {}
+        clashes = []
+        for entry, name in _walk(root, self._archives):
+            image_id = Path(name).stem
+            known = entries.setdefault(image_id, entry)
+            if known.size != entry.size:
+                clashes.append(image_id)
+        if clashes:
+            raise UserError(
+                f"{root}: expected one image an id, got two different files for "
+                f"{name_some(sorted(set(clashes)))}; remove one of each."
+            )
+        return entries
+
+    def _signature(self, table: Path) -> str:
+        """Digest names, sizes and stamps: cheap, and changes when a file changes."""
+        digest = hashlib.sha256(table.read_bytes())
+        for image_id in self.metadata.image_id.tolist():
+            entry = self._entries.get(image_id)
+            digest.update(f"{image_id} {entry and (entry.size, entry.stamp)}\n".encode())
+        return digest.hexdigest()
+
+
+def _walk(root: Path, archives: dict[Path, zipfile.ZipFile]) -> Iterator[tuple[_Entry, str]]:
+    """Yield every image below a folder, plain files first, then archive members."""
+    zips = []
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        for name in sorted(files):
+            path = Path(folder, name)
+            if name.lower().endswith(".zip"):
+                zips.append(path)
+            elif _is_image(name):
+                status = path.stat()
+                yield _Entry(path, None, status.st_size, status.st_mtime_ns), name
+    for path in zips:
+        try:
+            archives[path] = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise UserError(f"{path}: expected a zip archive, got {error}; fetch it again.") from error
+        for info in archives[path].infolist():
+            name = Path(info.filename).name
+            if not info.is_dir() and _is_image(name):
+                yield _Entry(path, info.filename, info.file_size, info.CRC), name
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("._")
+
+
+def _find_metadata(root: Path) -> tuple[Path, Path | None]:
+    """Return the metadata file and, where there is one, ISIC's lesion groupings."""
+    tables = sorted(
+        path
+        for path in (*root.glob("*"), *root.glob("*/*"))
+        if path.is_file() and path.suffix.lower() in (".csv", ".tab", ".tsv", "")
+    )
+    named = [path for path in tables if path.name.startswith("HAM10000_metadata")]
+    other = [path for path in tables if {"image_id", "dx"} <= set(header(path))]
+    one_hot = [path for path in tables if is_one_hot(header(path))]
+    found = named or other or one_hot
+    if not found:
+        raise UserError(
+            f"{root}: expected HAM10000_metadata.csv, or ISIC2018_Task3_Training_GroundTruth.csv, "
+            f"got {name_some([p.name for p in tables], 5) or 'no table'}; put one of them there."
+        )
+    groupings = [path for path in tables if "LesionGroupings" in path.name]
+    return found[0], groupings[0] if groupings else None

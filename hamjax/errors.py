@@ -1,0 +1,32 @@
+"""The failures a user meets, and the exit status each one ends a command with.
+
+Every room may import this one. `hamjax.main` and the scripts turn these into
+one message and a status; anything else is a defect and keeps its traceback.
+"""
+
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can mend: what was expected, what was got, what to do."""
+
+    exit_status = 2
+
+
+class DivergedError(UserError):
+    """The loss became NaN or infinite; the last good checkpoint is kept."""
+
+    exit_status = 3
+
+
+class PreemptedError(UserError):
+    """A signal asked the run to stop; it saved first and continues when restarted."""
+
+    exit_status = 143
+
+
+def name_some(items: Iterable[str], limit: int = 10) -> str:
+    """Join up to `limit` items for a message, and count the rest."""
+    listed = list(items)
+    rest = len(listed) - limit
+    return ", ".join(listed[:limit]) + (f" and {rest} more" if rest > 0 else "")

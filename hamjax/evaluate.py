@@ -1,0 +1,239 @@
+"""One pass over a partition, every image once, and the report of it."""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from hamjax.checkpoint import Checkpoints
+from hamjax.config import Config
+from hamjax.data.cache import Dataset
+from hamjax.data.metadata import CLASSES
+from hamjax.data.pipeline import EvalSource, batches
+from hamjax.data.splits import PARTITIONS, TEST, leak_meter
+from hamjax.errors import UserError
+from hamjax.experiment import Experiment, build_experiment, eval_batch_size, num_threads
+from hamjax.metrics import (
+    classification_report,
+    collapse_warning,
+    empty_metrics,
+    mean_cross_entropy,
+    softmax,
+)
+from hamjax.run_directory import read_config, write_facts
+from hamjax.sharding import prefetch, put_replicated, split_batch
+from hamjax.train_state import TrainState
+from hamjax.train_step import make_eval_step
+
+EvalStep = Callable[[Any, Any, jax.Array], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalReport:
+    """The result on one partition.
+
+    Attributes:
+        summary: what `report/test.json` holds.
+        image_id: [N].
+        labels: [N] int32.
+        probabilities: [N, 7] float64.
+    """
+
+    summary: dict[str, Any]
+    image_id: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+    def summary_json(self) -> str:
+        """Return the text of `test.json`."""
+        return json.dumps(self.summary, indent=2) + "\n"
+
+    def predictions_csv(self) -> str:
+        """Return one row an image: image_id, dx, predicted, and a probability a class."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("image_id", "dx", "predicted", *CLASSES))
+        for image_id, label, row in zip(self.image_id, self.labels, self.probabilities, strict=True):
+            cells = [f"{p:.9g}" for p in row]
+            writer.writerow((image_id, CLASSES[label], CLASSES[row.argmax()], *cells))
+        return text.getvalue()
+
+
+def predict(
+    eval_step: EvalStep,
+    state: TrainState,
+    dataset: Dataset,
+    rows: np.ndarray,
+    *,
+    batch_size: int,
+    num_threads: int,
+    mesh: Mesh,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> np.ndarray | None:
+    """Return the logits of some rows, [N, K], in their order.
+
+    The last batch is padded, and the padding cut off by its mask.
+
+    Args:
+        eval_step: from `make_eval_step`.
+        state: its params and batch_stats are used.
+        dataset: prepared images.
+        rows: [N] indices into it.
+        batch_size: over all devices.
+        num_threads: that read ahead.
+        mesh: of the devices.
+        should_stop: asked before every batch; if it says so the result is nothing.
+    """
+    source = EvalSource(dataset.images, dataset.metadata.label, rows, batch_size)
+    logits = []
+    for batch in prefetch(batches(source, num_threads=num_threads), split_batch(mesh)):
+        if should_stop():
+            return None
+        result = jax.device_get(eval_step(state.params, state.batch_stats, batch["image"]))
+        logits.append(result[jax.device_get(batch["mask"]) > 0])
+    return np.concatenate(logits)
+
+
+def judge(
+    logits: np.ndarray, dataset: Dataset, rows: np.ndarray
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """Turn logits into metrics.
+
+    Returns:
+        The classification report with the unweighted `loss`; the labels; the probabilities.
+    """
+    labels, probabilities = dataset.metadata.label[rows], softmax(logits)
+    report = classification_report(labels, probabilities, CLASSES)
+    return report | {"loss": mean_cross_entropy(labels, probabilities)}, labels, probabilities
+
+
+def make_report(
+    logits: np.ndarray,
+    dataset: Dataset,
+    split: np.ndarray,
+    partition: str,
+    *,
+    config: Config,
+    facts: dict[str, Any],
+) -> EvalReport:
+    """Assemble everything that is said of one partition.
+
+    Args:
+        logits: [N, 7] of the partition's images, in the data set's order.
+        dataset: prepared images.
+        split: [all] partition names.
+        partition: the one judged.
+        config: of the run.
+        facts: `split`, `checkpoint`, `params_total` and so on, passed into the summary.
+    """
+    rows = np.flatnonzero(split == partition)
+    report, labels, probabilities = judge(logits, dataset, rows)
+    leaks = leak_meter(dataset.metadata, split) if partition == TEST else {}
+    summary = {
+        "partition": partition,
+        "model": config.model.name,
+        "strategy": str(config.sampling.strategy),
+        "seed": config.train.seed,
+        "images_note": dataset.images_note,
+        "images_dropped": list(dataset.dropped),
+        **facts,
+        **report,
+        "leaks": leaks,
+        "alarms": _alarms(report, leaks, dataset),
+    }
+    return EvalReport(summary, dataset.metadata.image_id[rows], labels, probabilities)
+
+
+def _alarms(report: dict[str, Any], leaks: dict[str, dict[str, int]], dataset: Dataset) -> list[str]:
+    alarms = []
+    if collapsed := collapse_warning(report):
+        alarms.append(f"collapse: {collapsed}")
+    if leaked := sum(row["leaked"] for row in leaks.values()):
+        alarms.append(f"leak: {leaked} test images show a lesion that was trained on")
+    if dataset.dropped:
+        alarms.append(f"incomplete data: {len(dataset.dropped)} images were missing or undecodable")
+    return alarms
+
+
+def choose_checkpoint(config: Config, best_step: int, last_step: int) -> tuple[str, int]:
+    """Resolve `eval.checkpoint`: the paper reports the last epoch, everyone else the best."""
+    kind = config.eval.checkpoint
+    if kind == "auto":
+        kind = "last" if config.data.split == "paper" else "best"
+    return kind, last_step if kind == "last" else best_step
+
+
+def evaluate(
+    workdir: str | Path,
+    *,
+    checkpoint: str | None = None,
+    split: str = TEST,
+    source_dir: str | None = None,
+    data_dir: str | None = None,
+) -> tuple[EvalReport, Experiment]:
+    """Judge a checkpoint of a run on one of its partitions.
+
+    Args:
+        workdir: the run directory.
+        checkpoint: `last`, `best` or a step; by default what training reported.
+        split: `test`, `val` or `train`.
+        source_dir: where the images are now, if they have moved.
+        data_dir: where the prepared data is now, if it has moved.
+
+    Returns:
+        The report, and the experiment that was set up for it.
+
+    Raises:
+        UserError: there is no such run, checkpoint or partition, or the data is other data.
+    """
+    workdir = Path(workdir)
+    config = read_config(workdir)
+    config.data.source_dir = config.data.source_dir if source_dir is None else source_dir
+    config.data.data_dir = data_dir or config.data.data_dir
+    if split not in PARTITIONS:
+        raise UserError(f"--split: expected one of {', '.join(PARTITIONS)}, got {split!r}.")
+    experiment = build_experiment(config)
+    write_facts(workdir, experiment)
+    folder = workdir / "checkpoints"
+    if not folder.is_dir():
+        raise UserError(f"{folder}: expected the checkpoints of a run, got none; train first.")
+    template = {"state": experiment.initial_state(), "window": put_replicated(empty_metrics(), experiment.mesh)}
+    with contextlib.closing(Checkpoints(folder, experiment.identity(), read_only=True)) as checkpoints:
+        kind, step = _find_checkpoint(checkpoints, config, checkpoint)
+        saved, _ = checkpoints.restore(kind, step, template)
+    state = saved["state"]
+    logits = predict(
+        make_eval_step(experiment.model, config.model.input_scale),
+        state,
+        experiment.dataset,
+        np.flatnonzero(experiment.split == split),
+        batch_size=eval_batch_size(config, experiment.mesh),
+        num_threads=num_threads(config),
+        mesh=experiment.mesh,
+    )
+    assert logits is not None  # nothing asked it to stop
+    facts = experiment.facts(state) | {"checkpoint": {"name": kind, "step": step}}
+    report = make_report(logits, experiment.dataset, experiment.split, split, config=config, facts=facts)
+    return report, experiment
+
+
+def _find_checkpoint(checkpoints: Checkpoints, config: Config, asked: str | None) -> tuple[str, int]:
+    last = checkpoints.steps("last")
+    if not last:
+        raise UserError(f"{checkpoints.folder}: expected a checkpoint, got none; train first.")
+    if asked is not None and asked.isdigit():
+        kind = "last" if int(asked) in last else "best"
+        return kind, int(asked)
+    if asked not in (None, "last", "best"):
+        raise UserError(f"--checkpoint: expected last, best or a step, got {asked!r}.")
+    host = checkpoints.read_host("last", last[-1])
+    kind, _ = choose_checkpoint(config, 0, 0) if asked is None else (asked, 0)
+    return kind, last[-1] if kind == "last" else int(host["best"]["step"])

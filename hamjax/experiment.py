@@ -1,0 +1,259 @@
+"""Everything a config determines before the first step: data, split, strategy, network."""
+
+import dataclasses
+import os
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from hamjax.config import Config
+from hamjax.data import sampling, splits
+from hamjax.data.augment import Augmentation
+from hamjax.data.cache import Dataset, Say
+from hamjax.data.metadata import CLASSES
+from hamjax.data.pipeline import TrainSource
+from hamjax.data.prepare import prepare
+from hamjax.errors import UserError
+from hamjax.models import MODEL_SPECS, count_parameters, create_model, init_variables
+from hamjax.optim import Schedule, make_optimizer, make_schedule
+from hamjax.sharding import make_mesh, put_replicated, require_divisible
+from hamjax.train_state import TrainState, create_train_state
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a run works with.
+
+    Attributes:
+        config: as given.
+        dataset: prepared images, N of them.
+        split: [N] partition names.
+        epoch_rows: [M] data-set rows of a training epoch, the strategy applied.
+        counts: [7] of them per class.
+        class_weights: [7] float32.
+        mesh: of all devices.
+        model: a Flax module.
+        tx: an optax transformation.
+        steps_per_epoch: full batches.
+        num_steps: of the whole run.
+    """
+
+    config: Config
+    dataset: Dataset
+    split: np.ndarray
+    epoch_rows: np.ndarray
+    counts: np.ndarray
+    class_weights: np.ndarray
+    mesh: Mesh
+    model: Any
+    tx: optax.GradientTransformation
+    steps_per_epoch: int
+    num_steps: int
+
+    def initial_state(self) -> TrainState:
+        """Initialise the network and the optimizer, on every device."""
+        config = self.config
+        variables = init_variables(self.model, image_size=config.data.image_size, seed=config.train.seed)
+        return put_replicated(create_train_state(variables, self.tx), self.mesh)
+
+    def train_source(self) -> TrainSource:
+        """Return the stream of training batches."""
+        config = self.config
+        return TrainSource(
+            images=self.dataset.images,
+            labels=self.dataset.metadata.label,
+            epoch_rows=self.epoch_rows,
+            batch_size=config.train.global_batch_size,
+            steps_per_epoch=self.steps_per_epoch,
+            num_steps=self.num_steps,
+            seed=config.train.seed,
+            augmentation=augmentation_of(config),
+        )
+
+    def schedule(self) -> Schedule:
+        """Return the learning rate at its start."""
+        chosen = self.config.optimizer
+        return make_schedule(
+            chosen.schedule,
+            chosen.learning_rate,
+            factor=chosen.factor,
+            floor=chosen.min_learning_rate,
+            patience=chosen.patience,
+            min_delta=chosen.min_delta,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a checkpoint of this run is recognised by."""
+        config = self.config
+        return {
+            "model": config.model.name,
+            "strategy": str(config.sampling.strategy),
+            "image_size": config.data.image_size,
+            "seed": config.train.seed,
+            "data": self.dataset.fingerprint[:16],
+            "split": splits.fingerprint(self.dataset.metadata, self.split)[:16],
+        }
+
+    def facts(self, state: TrainState) -> dict[str, Any]:
+        """Return what a report says of the set-up."""
+        trainable = count_parameters(state.params)
+        return {
+            "split": {
+                "name": self.config.data.split,
+                "fingerprint": splits.fingerprint(self.dataset.metadata, self.split),
+                "counts": splits.split_counts(self.dataset.metadata, self.split),
+            },
+            "data_fingerprint": self.dataset.fingerprint,
+            "params_total": trainable + count_parameters(state.batch_stats),
+            "params_trainable": trainable,
+        }
+
+
+def build_experiment(config: Config, say: Say = print) -> Experiment:
+    """Prepare the data, draw the split, apply the strategy, make the network.
+
+    Raises:
+        UserError: anything about the data, the config or the devices does not fit.
+    """
+    _require_fitting(config)
+    mesh = make_mesh()
+    require_divisible("train.global_batch_size", config.train.global_batch_size, mesh.size)
+    dataset = prepare(
+        name=config.data.name,
+        source_dir=config.data.source_dir,
+        data_dir=config.data.data_dir,
+        image_size=config.data.image_size,
+        resize=config.data.resize,
+        allow_missing=config.data.allow_missing,
+        synthetic_images=config.data.synthetic_images,
+        say=say,
+    )
+    split = splits.make_split(
+        dataset.metadata, config.data.split, seed=config.data.split_seed, stratify=config.data.stratify
+    )
+    epoch_rows, counts, class_weights = _apply_strategy(config, dataset, split)
+    train_size = int((split == splits.TRAIN).sum())
+    taken = len(epoch_rows) if config.sampling.epoch_size == "natural" else train_size
+    steps_per_epoch = taken // config.train.global_batch_size
+    _require_enough(config, split, steps_per_epoch)
+    num_steps = config.train.epochs * steps_per_epoch
+    return Experiment(
+        config=config,
+        dataset=dataset,
+        split=split,
+        epoch_rows=epoch_rows,
+        counts=counts,
+        class_weights=class_weights,
+        mesh=mesh,
+        model=create_model(
+            config.model.name,
+            num_classes=len(CLASSES),
+            head=config.model.head,
+            compute_dtype=compute_dtype(config),
+            bn_stats=config.model.bn_stats,
+            num_devices=mesh.size,
+            dropout=config.model.dropout,
+        ),
+        tx=make_optimizer(config.optimizer.name),
+        steps_per_epoch=steps_per_epoch,
+        num_steps=min(num_steps, config.train.max_steps) if config.train.max_steps else num_steps,
+    )
+
+
+def compute_dtype(config: Config) -> str:
+    """Resolve `auto`: bfloat16 where there is hardware for it."""
+    if config.model.compute_dtype != "auto":
+        return config.model.compute_dtype
+    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+
+
+def steps_per_dispatch(config: Config) -> int:
+    """Resolve 0: several steps at once where dispatch, not arithmetic, is the limit."""
+    return config.train.steps_per_dispatch or (1 if jax.default_backend() == "cpu" else 8)
+
+
+def num_threads(config: Config) -> int:
+    """Resolve -1: one thread a core, sixteen at most."""
+    chosen = config.data.num_threads
+    return chosen if chosen >= 0 else min(os.cpu_count() or 1, 16)
+
+
+def eval_batch_size(config: Config, mesh: Mesh) -> int:
+    """Round up to what the devices can share; padding is masked, so nothing changes."""
+    return -(-config.eval.batch_size // mesh.size) * mesh.size
+
+
+def augmentation_of(config: Config) -> Augmentation | None:
+    """Return the ranges of the augmentation, or nothing."""
+    chosen = config.augment
+    if not chosen.enabled:
+        return None
+    return Augmentation(
+        rotation=chosen.rotation,
+        degrees=chosen.degrees,
+        zoom=chosen.zoom,
+        isotropic_zoom=chosen.isotropic_zoom,
+        shift=chosen.shift,
+        flips=chosen.flips,
+    )
+
+
+def _apply_strategy(
+    config: Config, dataset: Dataset, split: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the rows of an epoch, their counts per class, and the class weights."""
+    chosen, strategy = config.sampling, sampling.STRATEGIES[config.sampling.strategy]
+    train_rows = np.flatnonzero(split == splits.TRAIN)
+    labels = dataset.metadata.label[train_rows]
+    original = np.bincount(labels, minlength=len(CLASSES))
+    counts = sampling.target_counts(
+        strategy.oversample,
+        original,
+        dataset.metadata.class_counts(),
+        threshold=chosen.threshold,
+        threshold_on=chosen.threshold_on,
+    )
+    weights = np.ones(len(CLASSES), np.float32)
+    if strategy.weighted:
+        weights = sampling.class_weights(
+            chosen.weight_rule,
+            counts if chosen.weights_from == "effective" else original,
+            beta=chosen.effective_beta,
+            given=chosen.given_weights,
+        )
+    index = sampling.resample(labels, counts, seed=config.train.seed, draw=chosen.draw)
+    return train_rows[index], counts, weights
+
+
+def _require_fitting(config: Config) -> None:
+    spec = MODEL_SPECS[config.model.name]
+    if config.data.image_size < spec.minimum_size:
+        raise UserError(
+            f"data.image_size={config.data.image_size}: expected at least {spec.minimum_size} for "
+            f"{config.model.name}; set --config.data.image_size."
+        )
+    if config.model.weights == "random":
+        return
+    if not spec.pretrained:
+        raise UserError(
+            f"model.weights={config.model.weights}: expected random, the {config.model.name} has no "
+            "published weights; set --config.model.weights=random."
+        )
+    raise UserError(
+        f"model.weights={config.model.weights}: expected random, this version cannot convert ImageNet "
+        "weights yet; to train from random weights say so: --config.model.weights=random"
+    )
+
+
+def _require_enough(config: Config, split: np.ndarray, steps_per_epoch: int) -> None:
+    empty = [part for part in splits.PARTITIONS if not (split == part).any()]
+    if empty:
+        raise UserError(f"data.split={config.data.split}: got no image for {', '.join(empty)}; use more data.")
+    if steps_per_epoch == 0:
+        raise UserError(
+            f"train.global_batch_size={config.train.global_batch_size}: expected at most the "
+            f"{(split == splits.TRAIN).sum()} training images; set --config.train.global_batch_size."
+        )

@@ -1,0 +1,66 @@
+"""The command line: `python -m hamjax.main --config configs/quickstart.py`.
+
+This file is short on purpose: flags to config, config to `train`, errors to an exit status.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from hamjax.config import Config, validate
+from hamjax.errors import PreemptedError, UserError
+from hamjax.train import train
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; see configs/.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run directory; runs/<config name> by default.")
+
+
+def parse(argv: Sequence[str]) -> tuple[Config, Path]:
+    """Read the command line.
+
+    Raises:
+        UserError: a flag, key, value or file is not what it should be.
+    """
+    try:
+        rest = flags.FLAGS(list(argv))
+        config = _CONFIG.value
+    # A config file is Python and may raise anything; a mistake there is the user's to mend.
+    except Exception as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"expected --config FILE and --config.KEY=VALUE for keys of hamjax/config.py, got: {error}"
+        ) from error
+    if len(rest) > 1 or config is None:
+        what = f"the extra words {' '.join(rest[1:])}" if len(rest) > 1 else "no --config"
+        raise UserError(f"expected --config configs/NAME.py [--workdir DIR] [--config.KEY=VALUE], got {what}.")
+    if not isinstance(config, Config):
+        raise UserError(f"expected get_config() to return a hamjax Config, got {type(config).__name__}.")
+    validate(config)
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    return config, Path(_WORKDIR.value or Path("runs", name))
+
+
+def run() -> None:
+    """Run the command and exit with its status."""
+    preempted = PreemptedError.exit_status
+    try:
+        config, workdir = parse(sys.argv)
+        preempted = config.runtime.preempt_exit_code
+        train(config, workdir)
+    except PreemptedError as error:
+        sys.exit(_say(error, preempted))
+    except UserError as error:
+        sys.exit(_say(error, error.exit_status))
+
+
+def _say(error: Exception, status: int) -> int:
+    print(f"hamjax: {error}", file=sys.stderr, flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    run()

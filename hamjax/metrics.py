@@ -1,0 +1,109 @@
+"""What is measured: sums on the device while training, everything on the host after."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from clu import metrics as clu_metrics
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+COLLAPSE_SHARE = 0.95
+
+
+@flax.struct.dataclass
+class TrainMetrics(clu_metrics.Collection):
+    """Loss, accuracy and gradient norm, averaged on the device over a window of steps."""
+
+    loss: clu_metrics.Average.from_output("loss")  # pyright: ignore[reportInvalidTypeForm]
+    accuracy: clu_metrics.Accuracy
+    grad_norm: clu_metrics.Average.from_output("grad_norm")  # pyright: ignore[reportInvalidTypeForm]
+
+
+def classification_report(
+    labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]
+) -> dict[str, Any]:
+    """Judge predictions as the paper does, and as it should have.
+
+    The paper's "overall" precision, recall and F1 are micro averages, equal to the
+    accuracy. Balanced accuracy is the mean recall of the classes that occur, as in
+    scikit-learn; macro F1 is that of the classes that occur or are predicted. An undefined precision or recall is 0. The majority baseline answers
+    the most frequent of these labels.
+
+    Args:
+        labels: [N] int.
+        probabilities: [N, K].
+        classes: K names.
+
+    Returns:
+        `n, classes, accuracy, balanced_accuracy, macro_f1, majority_baseline_accuracy,
+        majority_baseline_balanced_accuracy, confusion_matrix` (rows true, columns
+        predicted) and `per_class` with `precision, recall, f1, support, predicted`.
+    """
+    predicted = probabilities.argmax(1)
+    indices = np.arange(len(classes))
+    matrix = confusion_matrix(labels, predicted, labels=indices)
+    scores = precision_recall_fscore_support(labels, predicted, labels=indices, zero_division=0.0)
+    precision, recall, f1, support = (np.asarray(score) for score in scores)
+    present, answered = support > 0, matrix.sum(0) > 0
+    return {
+        "n": len(labels),
+        "classes": list(classes),
+        "accuracy": float(np.trace(matrix) / len(labels)),
+        "balanced_accuracy": float(recall[present].mean()),
+        "macro_f1": float(f1[present | answered].mean()),
+        "majority_baseline_accuracy": float(support.max() / len(labels)),
+        "majority_baseline_balanced_accuracy": float(1 / present.sum()),
+        "confusion_matrix": matrix.tolist(),
+        "per_class": {
+            name: {
+                "precision": float(precision[k]),
+                "recall": float(recall[k]),
+                "f1": float(f1[k]),
+                "support": int(support[k]),
+                "predicted": int(matrix[:, k].sum()),
+            }
+            for k, name in enumerate(classes)
+        },
+    }
+
+
+def collapse_warning(report: dict[str, Any]) -> str:
+    """Say in what way a classifier has collapsed, or nothing.
+
+    It has if one class gets over 95% of the predictions, or one that occurs gets none.
+    """
+    n, per_class = report["n"], report["per_class"]
+    shares = {name: row["predicted"] / n for name, row in per_class.items()}
+    top = max(shares, key=lambda name: shares[name])
+    never = [name for name, row in per_class.items() if row["support"] and not row["predicted"]]
+    parts = []
+    if shares[top] > COLLAPSE_SHARE:
+        parts.append(f"{shares[top]:.0%} of the predictions are {top}")
+    if never:
+        parts.append(f"{', '.join(never)} {'is' if len(never) == 1 else 'are'} never predicted")
+    return "; ".join(parts)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities, [N, K] float64, from logits."""
+    wide = logits.astype(np.float64)
+    powers = np.exp(wide - wide.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+def mean_cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the unweighted loss of probabilities [N, K]."""
+    chosen = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean())
+
+
+def compute(metrics: TrainMetrics) -> dict[str, float]:
+    """Fetch the averages of a window; this waits for the device."""
+    return {name: float(value) for name, value in jax.device_get(metrics.compute()).items()}
+
+
+def empty_metrics() -> TrainMetrics:
+    """Start a window."""
+    return jax.tree.map(jnp.asarray, TrainMetrics.empty())

@@ -1,0 +1,65 @@
+"""The paper's custom CNN (Table 2): 25,756,711 parameters at 224 x 224."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from hamjax.models.layers import KERNEL_INIT, Recorder
+
+Array = jax.Array
+
+
+class CNN(nn.Module):
+    """Two blocks of two 3x3 convolutions, each pooled and dropped out, and two dense layers.
+
+    Dropout follows the pools (Table 2), not every convolution (the paper's text).
+
+    Attributes:
+        num_classes: outputs.
+        dtype: of the computation; parameters are float32 or wider.
+        dropout: off for comparisons that must be free of chance.
+    """
+
+    num_classes: int = 7
+    dtype: Any = jnp.float32
+    dropout: bool = True
+
+    @nn.compact
+    def __call__(self, images: Array, *, train: bool = False, stages: bool = False) -> Any:
+        """Classify images.
+
+        Args:
+            images: [B, S, S, 3] float, scaled to [0, 1].
+            train: drop out; needs a `dropout` rng.
+            stages: also return every stage's output by name.
+
+        Returns:
+            Logits [B, num_classes], at least float32; with `stages` a pair of them and
+            the dictionary.
+        """
+        stored = jnp.promote_types(self.dtype, jnp.float32)
+        record = Recorder()
+        x = images.astype(self.dtype)
+        for i, (features, rate) in enumerate(((32, 0.25), (64, 0.4))):
+            for j in (1, 2):
+                name = f"conv{2 * i + j}"
+                conv = nn.Conv(
+                    features, (3, 3), dtype=self.dtype, param_dtype=stored, kernel_init=KERNEL_INIT, name=name
+                )
+                x = record(name, nn.relu(conv(x)))
+            x = record(f"pool{i + 1}", nn.max_pool(x, (2, 2), strides=(2, 2)))
+            x = self._drop(rate, train)(x)
+        x = x.reshape(len(x), -1)
+        dense = nn.Dense(128, dtype=self.dtype, param_dtype=stored, kernel_init=KERNEL_INIT, name="dense")
+        x = record("pooled", nn.relu(dense(x)))
+        x = self._drop(0.5, train)(x).astype(stored)
+        logits = nn.Dense(
+            self.num_classes, dtype=stored, param_dtype=stored, kernel_init=KERNEL_INIT, name="predictions"
+        )(x)
+        return (logits, dict(record)) if stages else logits
+
+    def _drop(self, rate: float, train: bool) -> Callable[[Array], Array]:
+        return nn.Dropout(rate, deterministic=not (train and self.dropout))

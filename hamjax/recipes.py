@@ -1,0 +1,58 @@
+"""The paper's experiments as two tables: what a network needs, what a strategy changes."""
+
+from typing import Any
+
+from hamjax.config import Config, Strategy, validate
+from hamjax.errors import UserError
+
+# Section 4.3 of the paper; learning rates of the transfer networks are not given there
+# ("a small learning rate"): 1e-4 is what public code of that time used for them.
+MODELS: dict[str, dict[str, Any]] = {
+    "cnn": {
+        "model.weights": "random",
+        "optimizer.name": "adam",
+        "optimizer.learning_rate": 1e-3,
+        "train.epochs": 50,
+    },
+    "densenet201": {
+        "model.weights": "imagenet",
+        "optimizer.name": "rmsprop",
+        "optimizer.learning_rate": 1e-4,
+        "train.epochs": 30,
+    },
+}
+
+
+def make_config(*, model: str, strategy: str, **changes: Any) -> Config:
+    """Make the config of one cell of the paper's grid.
+
+    Args:
+        model: a key of `MODELS`.
+        strategy: `s1` to `s5`.
+        **changes: further keys, written with two underscores for the dot:
+            `data__image_size=64`.
+
+    Raises:
+        UserError: there is no such model, strategy, key or value.
+    """
+    if model not in MODELS:
+        raise UserError(f"model: expected one of {', '.join(MODELS)}, got {model!r}.")
+    config = Config()
+    config.model.name = model
+    for key, value in MODELS[model].items():
+        _set(config, key, value)
+    for key, value in changes.items():
+        _set(config, key.replace("__", ".", 1), value)
+    if strategy not in list(Strategy):
+        raise UserError(f"strategy: expected one of {', '.join(Strategy)}, got {strategy!r}.")
+    config.sampling.strategy = Strategy(strategy)
+    validate(config)
+    return config
+
+
+def _set(config: Config, key: str, value: Any) -> None:
+    topic, _, name = key.partition(".")
+    group = getattr(config, topic, None)
+    if group is None or not hasattr(group, name):
+        raise UserError(f"expected a config key such as data.image_size, got {key!r}.")
+    setattr(group, name, value)

@@ -1,0 +1,92 @@
+"""Tables for the terminal."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hamjax.data.metadata import CLASSES
+from hamjax.data.sampling import STRATEGIES
+from hamjax.data.splits import PARTITIONS, TRAIN, leak_meter, split_counts
+from hamjax.experiment import Experiment
+
+PAPER_ORDER = ("akiec", "bcc", "bkl", "df", "nv", "mel", "vasc")  # of its Tables 5 to 7
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Lay out cells in columns, the first to the left, the rest to the right."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        first, *rest = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join([row[0].ljust(widths[0]), *rest]) if first else "")
+    return "\n".join(lines)
+
+
+def describe_start(experiment: Experiment) -> str:
+    """Say who is trained on, after which strategy, at what weights, against which baseline."""
+    config, metadata = experiment.config, experiment.dataset.metadata
+    counts = split_counts(metadata, experiment.split)
+    totals = {part: sum(counts[part].values()) for part in PARTITIONS}
+    strategy = STRATEGIES[config.sampling.strategy]
+    rows: list[list[object]] = [
+        [part, totals[part], *(counts[part][dx] for dx in PAPER_ORDER)] for part in PARTITIONS
+    ]
+    resampled = dict(zip(CLASSES, experiment.counts.tolist(), strict=True))
+    rows.append(["an epoch", sum(resampled.values()), *(resampled[dx] for dx in PAPER_ORDER)])
+    weights = dict(zip(CLASSES, experiment.class_weights.tolist(), strict=True))
+    rows.append(["class weight", "", *(f"{weights[dx]:.3f}" for dx in PAPER_ORDER)])
+    leaks = leak_meter(metadata, experiment.split)
+    rows.append(["leaked test images", sum(v["leaked"] for v in leaks.values()),
+                 *(leaks[dx]["leaked"] for dx in PAPER_ORDER)])  # fmt: skip
+    top = max(counts[TRAIN], key=lambda dx: counts[TRAIN][dx])
+    baseline = counts["test"][top] / totals["test"]
+    return "\n".join(
+        [
+            f"data {experiment.dataset.images_note}",
+            f"split {config.data.split}: train/val/test "
+            f"{totals['train']}/{totals['val']}/{totals['test']}",
+            f"strategy {config.sampling.strategy}: {strategy.summary}: "
+            f"{sum(resampled.values()):,} images an epoch",
+            table(["", "all", *PAPER_ORDER], rows),
+            f"majority baseline: always {top} scores accuracy {baseline:.3f}, balanced accuracy "
+            f"{1 / sum(n > 0 for n in counts['test'].values()):.3f} on test",
+            f"{config.model.name}: {experiment.steps_per_epoch:,} steps an epoch of "
+            f"{config.train.global_batch_size} images, {experiment.num_steps:,} in all, on "
+            f"{experiment.mesh.size} x {experiment.mesh.devices.flat[0].device_kind}",
+        ]
+    )
+
+
+def format_summary(summary: dict[str, Any], folder: Path) -> str:
+    """Show the paper's rows beside what it leaves out."""
+    per_class = summary["per_class"]
+    overall = summary["accuracy"]
+    rows: list[list[object]] = []
+    for name in ("precision", "recall", "f1"):
+        rows.append([name, *(f"{per_class[dx][name]:.2f}" for dx in PAPER_ORDER), f"{overall:.2f}"])
+    rows.append(["images", *(per_class[dx]["support"] for dx in PAPER_ORDER), summary["n"]])
+    checkpoint = summary["checkpoint"]
+    lines = [
+        "",
+        f"{summary['model']} {summary['strategy']}, {summary['partition']} of split "
+        f"{summary['split']['name']}, checkpoint {checkpoint['name']} (step {checkpoint['step']})",
+        table(["", *PAPER_ORDER, "overall"], rows),
+        f"accuracy {summary['accuracy']:.3f} (majority baseline {summary['majority_baseline_accuracy']:.3f})   "
+        f"balanced accuracy {summary['balanced_accuracy']:.3f} (baseline "
+        f"{summary['majority_baseline_balanced_accuracy']:.3f})   macro F1 {summary['macro_f1']:.3f}",
+        f"images: {summary['images_note']}",
+        *(f"ALARM {alarm}" for alarm in summary["alarms"]),
+        f"report {folder}",
+    ]
+    return "\n".join(lines)
+
+
+def read_finished(workdir: Path) -> str | None:
+    """Return the summary of a finished run as text, or nothing if it is not finished."""
+    folder = workdir / "report"
+    try:
+        return format_summary(json.loads((folder / "test.json").read_text(encoding="utf-8")), folder)
+    except (OSError, ValueError, KeyError):
+        return None

@@ -1,0 +1,46 @@
+"""Everything below `report/`. `test.json` is written last: it marks a finished report."""
+
+import io
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from hamjax.evaluate import EvalReport
+from hamjax.experiment import Experiment
+from hamjax.report import figures, html
+from hamjax.run_directory import write_atomically
+from hamjax.telemetry import read_records
+
+
+def write_report(folder: Path, report: EvalReport, experiment: Experiment, records: Path) -> None:
+    """Write predictions, figures, the page and the summary.
+
+    Args:
+        folder: is created where it is missing.
+        report: on one partition, whose name the files carry.
+        experiment: it was judged in.
+        records: `metrics.jsonl` of the run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    summary, partition = report.summary, report.summary["partition"]
+    write_atomically(folder / f"predictions_{partition}.csv", report.predictions_csv())
+    lines = read_records(records) if records.exists() else []
+    drawn = {
+        "confusion_matrix.png": (figures.confusion_matrix(summary), "Confusion matrix: counts by true and predicted class"),
+        "training_curves.png": (figures.training_curves(lines, experiment.steps_per_epoch),
+                                "Loss, accuracy and learning rate over epochs"),
+        "class_histogram.png": (figures.class_histogram(experiment),
+                                "Images per class in the data set, the training part and an epoch"),
+        "sample_sheet.png": (figures.sample_sheet(experiment), "Augmented training images of every class"),
+    }  # fmt: skip
+    pictures = {name: (_png(figure), text) for name, (figure, text) in drawn.items()}
+    for name, (png, _) in pictures.items():
+        (folder / name).write_bytes(png)
+    write_atomically(folder / "index.html", html.page(summary, pictures))
+    write_atomically(folder / f"{partition}.json", report.summary_json())
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    return buffer.getvalue()

@@ -1,0 +1,136 @@
+"""The run directory: what is in it, whose it is, and whether a run may go on in it.
+
+    config.json   resolved config, versions, revision, device, data and split fingerprints
+    split.csv     who was trained on and who was tested on
+    metrics.jsonl, events.*    see `hamjax.telemetry`
+    checkpoints/  see `hamjax.checkpoint`
+    report/       see `hamjax.report`; `test.json` comes last and marks the end
+"""
+
+import json
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from hamjax.config import Config
+from hamjax.data import splits
+from hamjax.errors import UserError, name_some
+from hamjax.experiment import Experiment
+
+PACKAGES = ("hamjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
+            "tensorflow-datasets", "opencv-python-headless", "pillow", "scikit-learn")  # fmt: skip
+
+
+def require_own(workdir: Path, config: Config) -> None:
+    """Refuse a run directory that another config started.
+
+    Raises:
+        UserError: names the keys that differ.
+    """
+    stored = _read(workdir)
+    if stored is None:
+        return
+    ours, theirs = config.result_keys(), Config.from_dict(stored["config"]).result_keys()
+    differing = [
+        f"{topic}.{key} ({theirs[topic][key]!r} there, {value!r} now)"
+        for topic, keys in ours.items()
+        for key, value in keys.items()
+        if theirs[topic][key] != value
+    ]
+    if differing:
+        raise UserError(
+            f"{workdir}: expected a run of this config, got one with another {name_some(differing)}; "
+            "name another folder with --workdir, or start with the config it has."
+        )
+
+
+def write_facts(workdir: Path, experiment: Experiment) -> None:
+    """Write `config.json` and `split.csv`, once.
+
+    Raises:
+        UserError: the directory was made from other images or another split.
+    """
+    facts = {
+        "data_fingerprint": experiment.dataset.fingerprint,
+        "split_fingerprint": splits.fingerprint(experiment.dataset.metadata, experiment.split),
+    }
+    stored = _read(workdir)
+    if stored is not None:
+        changed = [name for name, value in facts.items() if stored[name] != value]
+        if changed:
+            raise UserError(
+                f"{workdir}: expected the data it was started with, got another {' and '.join(changed)}; "
+                "bring the old data back, or name another folder with --workdir."
+            )
+        return
+    config = experiment.config.to_dict()
+    for key in ("source_dir", "data_dir"):
+        config["data"][key] = config["data"][key] and os.path.abspath(config["data"][key])
+    text = splits.split_csv(experiment.dataset.metadata, experiment.split)
+    write_atomically(workdir / "split.csv", text)
+    record = {"config": config, **facts, "environment": environment()}
+    write_atomically(workdir / "config.json", json.dumps(record, indent=2) + "\n")
+
+
+def read_config(workdir: Path) -> Config:
+    """Return the config a run was started with.
+
+    Raises:
+        UserError: there is no run.
+    """
+    stored = _read(workdir)
+    if stored is None:
+        raise UserError(f"{workdir}: expected a run directory with a config.json, got none; check --workdir.")
+    return Config.from_dict(stored["config"])
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def environment() -> dict[str, Any]:
+    """Describe what the run runs on."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "processes": jax.process_count(),
+        "revision": _revision(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _read(workdir: Path) -> dict[str, Any] | None:
+    path = workdir / "config.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: expected the config of a run, got {error}; restore or remove it.") from error
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _revision() -> str:
+    """Return the git revision of the code, with + if it was changed, or `unknown`."""
+    folder = Path(__file__).parent
+    try:
+        command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

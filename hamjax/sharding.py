@@ -1,0 +1,65 @@
+"""Devices: one mesh with one axis, `data`, over which batches are split."""
+
+import collections
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from hamjax.errors import UserError
+
+
+def make_mesh() -> Mesh:
+    """Put all devices of all processes on the axis `data`."""
+    return Mesh(np.asarray(jax.devices()), ("data",))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device holds the whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split_batch(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """Every device holds its part along `axis`."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
+
+
+def require_divisible(key: str, batch_size: int, num_devices: int) -> None:
+    """Refuse a batch that the devices cannot share evenly.
+
+    Raises:
+        UserError: names the nearest sizes that fit.
+    """
+    rest = batch_size % num_devices
+    if rest:
+        fitting = sorted({max(batch_size - rest, num_devices), batch_size - rest + num_devices})
+        raise UserError(
+            f"{key}={batch_size}: expected a multiple of the {num_devices} devices, got a rest of "
+            f"{rest}; use {' or '.join(map(str, fitting))}."
+        )
+
+
+def put_batch(batch: Mapping[str, np.ndarray], sharding: NamedSharding) -> dict[str, jax.Array]:
+    """Send this process's part of a batch to its devices, without waiting."""
+    return {
+        name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()
+    }
+
+
+def prefetch(
+    batches: Iterator[Mapping[str, np.ndarray]], sharding: NamedSharding, ahead: int = 2
+) -> Iterator[dict[str, jax.Array]]:
+    """Keep `ahead` batches on their way to the devices while one is worked on."""
+    queue: collections.deque[dict[str, jax.Array]] = collections.deque()
+    for batch in batches:
+        queue.append(put_batch(batch, sharding))
+        if len(queue) > ahead:
+            yield queue.popleft()
+    yield from queue
+
+
+def put_replicated(tree: Any, mesh: Mesh) -> Any:
+    """Copy a tree of arrays to every device."""
+    return jax.device_put(tree, replicated(mesh))

@@ -1,0 +1,123 @@
+"""What a run says while it runs: JSON lines, TensorBoard, and the terminal."""
+
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+
+class Records:
+    """`metrics.jsonl` and the TensorBoard events beside it.
+
+    A resumed run first drops what was recorded after the step it resumes from, so
+    the file reads as if nothing had happened.
+    """
+
+    def __init__(self, workdir: Path, resumed_step: int) -> None:
+        self._path = workdir / "metrics.jsonl"
+        if self._path.exists():
+            kept = [line for line in read_records(self._path) if line["step"] <= resumed_step]
+            part = self._path.with_suffix(".part")
+            part.write_text("".join(json.dumps(line) + "\n" for line in kept if resumed_step))
+            os.replace(part, self._path)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(workdir), purge_step=resumed_step + 1 if resumed_step else None)
+        self._start = time.time()
+
+    def write(self, step: int, **values: Any) -> None:
+        """Record values at a step; `__` in a name becomes `/`."""
+        named = {name.replace("__", "/"): value for name, value in values.items()}
+        line = {"step": step, "wall_s": round(time.time() - self._start, 3), **named}
+        # One write a line: a kill leaves whole lines, or an unfinished last one.
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        for name, value in named.items():
+            if isinstance(value, int | float) and "/" in name and math.isfinite(value):
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Finish both files."""
+        self._file.close()
+        self._board.close()
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Read `metrics.jsonl`, leaving out a last line that a kill cut short."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
+class Meter:
+    """Images a second and the wait for data, over a window."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a window."""
+        self._start, self._wait, self._images, self._steps = time.perf_counter(), 0.0, 0, 0
+
+    def add(self, images: int, steps: int, wait: float) -> None:
+        """Count images and steps, and the seconds that the loop waited for them."""
+        self._images, self._steps, self._wait = self._images + images, self._steps + steps, self._wait + wait
+
+    def rates(self) -> dict[str, float]:
+        """Return `throughput__*` values of the window."""
+        seconds = max(time.perf_counter() - self._start, 1e-9)
+        steps = max(self._steps, 1)
+        return {
+            "throughput__images_per_second": round(self._images / seconds, 1),
+            "throughput__step_ms": round(1e3 * seconds / steps, 2),
+            "throughput__data_wait_ms": round(1e3 * self._wait / steps, 3),
+            "throughput__data_wait_share": round(self._wait / seconds, 4),
+        }
+
+
+class Progress:
+    """A bar on a terminal, a line a window elsewhere."""
+
+    def __init__(self, total: int, initial: int) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._total, self._initial, self._start = total, initial, time.perf_counter()
+        self._bar = tqdm(
+            total=total, initial=initial, unit="step", disable=not self._is_terminal, dynamic_ncols=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def advance(self, steps: int) -> None:
+        """Move the bar."""
+        self._bar.update(steps)
+
+    def window(self, step: int, epoch: int, loss: float, accuracy: float, rates: dict[str, float]) -> None:
+        """Show the averages of a window."""
+        rate, wait = rates["throughput__images_per_second"], rates["throughput__data_wait_share"]
+        text = f"epoch {epoch} loss {loss:.4f} accuracy {accuracy:.3f} {rate:,.0f} img/s data-wait {wait:.1%}"
+        if self._is_terminal:
+            self._bar.set_postfix_str(text)
+            return
+        spent = time.perf_counter() - self._start
+        left = spent / max(step - self._initial, 1) * (self._total - step)
+        self.say(f"step {step}/{self._total} {text} ETA {left / 60:.1f} min")
+
+    def say(self, line: str) -> None:
+        """Print a line without breaking the bar."""
+        if self._is_terminal:
+            self._bar.write(line)
+        else:
+            print(line, flush=True)
