@@ -9,8 +9,8 @@ def get_config() -> Config:
         model="cnn",
         strategy="s2",
         data__name="synthetic",
-        data__image_size=48,
+        data__image_size=32,
         data__split="honest",
-        sampling__threshold=200,
-        train__epochs=8,
+        sampling__threshold=500,
+        train__epochs=4,
     )

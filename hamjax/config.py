@@ -30,7 +30,7 @@ class DataConfig:
     source_dir: str = ""  # a local copy in any accepted layout; empty: what data_dir holds
     data_dir: str = "data"  # where records and caches are kept
     allow_missing: bool = False  # go on without missing or undecodable images
-    synthetic_images: int = 3000  # size of the drawn data set
+    synthetic_images: int = 4000  # size of the drawn data set
     image_size: int = 224  # pixels a side (paper, 4.2)
     resize: str = "squash"  # squash | crop; the paper resizes 600x450 to a square
     split: str = "paper"  # paper | honest | fold0 ... fold4

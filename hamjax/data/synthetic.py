@@ -31,7 +31,7 @@ class SyntheticSource:
     def __init__(self, count: int, seed: int = 0) -> None:
         self.metadata = _invent_metadata(count, seed)
         self.description = f"{count:,} drawn images"
-        self.signature = f"synthetic/1 count={count} seed={seed}"
+        self.signature = f"synthetic/3 count={count} seed={seed}"
         self._seed = seed
         self._row = {image_id: i for i, image_id in enumerate(self.metadata.image_id.tolist())}
         self._cached_read = functools.cache(self._draw_and_encode)
@@ -71,7 +71,7 @@ def draw(dx: str, lesion: Rng, view: Rng) -> np.ndarray:
     skin = (1 - tone) * np.array([238, 202, 180.0]) + tone * np.array([128, 88, 70.0])
     skin = skin + lesion.normal(0, 7, 3)
     colour = skin * lesion.uniform(0.35, 0.7) + lesion.normal(0, 10, 3)
-    u, v = _view_grid(view, radius=lesion.uniform(21, 31))
+    u, v = _view_grid(view, radius=lesion.uniform(27, 36))
     alpha, pattern = PAINTERS[dx]((u, v), lesion)
     polarity = lesion.choice([-1.0, 1.0]) * lesion.uniform(38, 62)
     ground = skin + _smooth_noise(view, 4, 8)[:, :, None]
@@ -85,8 +85,8 @@ def draw(dx: str, lesion: Rng, view: Rng) -> np.ndarray:
 def _view_grid(view: Rng, radius: float) -> Grid:
     """Return lesion coordinates of every pixel: the lesion's radius is 1."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
-    x = columns - WIDTH / 2 - view.uniform(-14, 14)
-    y = rows - HEIGHT / 2 - view.uniform(-9, 9)
+    x = columns - WIDTH / 2 - view.uniform(-10, 10)
+    y = rows - HEIGHT / 2 - view.uniform(-6, 6)
     angle, scale = view.uniform(0, 2 * np.pi), radius * view.uniform(0.9, 1.1)
     return (
         (np.cos(angle) * x - np.sin(angle) * y) / scale,
@@ -130,26 +130,21 @@ def _paint_mel(grid: Grid, rng: Rng) -> Grid:
 
 def _paint_bkl(grid: Grid, rng: Rng) -> Grid:
     """Sharp outline, many small dots."""
-    return _blob(grid, rng, 0.06, 0.02), 1.6 * _spots(grid, rng, 22, 0.1, 0.9) - 0.4
+    return _blob(grid, rng, 0.06, 0.02), 1.6 * _spots(grid, rng, 14, 0.15, 0.85) - 0.4
 
 
 def _paint_bcc(grid: Grid, rng: Rng) -> Grid:
-    """Faint body crossed by winding vessels."""
+    """Faint body crossed by one thick winding vessel."""
     u, v = grid
-    field = np.zeros_like(u)
-    for _ in range(4):
-        angle, bend = rng.uniform(0, np.pi), rng.uniform(1.5, 3)
-        along = u * np.cos(angle) + v * np.sin(angle)
-        across = -u * np.sin(angle) + v * np.cos(angle) + rng.uniform(-0.5, 0.5)
-        winding = across + 0.25 * np.sin(bend * along + rng.uniform(0, 6))
-        field = np.maximum(field, np.exp(-((winding / 0.07) ** 2)))
-    return 0.85 * _blob(grid, rng, 0.08, 0.1), 1.6 * field - 0.4
+    wave = 0.22 * np.sin(rng.uniform(2.5, 4) * u + rng.uniform(0, 6))
+    vessel = np.exp(-(((v + wave + rng.uniform(-0.2, 0.2)) / 0.2) ** 2))
+    return 0.85 * _blob(grid, rng, 0.08, 0.1), 1.6 * vessel - 0.4
 
 
 def _paint_akiec(grid: Grid, rng: Rng) -> Grid:
     """Blurred outline, a regular scaly grid."""
     u, v = grid
-    pitch = rng.uniform(9, 12)
+    pitch = rng.uniform(6, 8)
     return _blob(grid, rng, 0.1, 0.14), np.sin(pitch * u) * np.sin(pitch * v)
 
 
@@ -161,7 +156,7 @@ def _paint_df(grid: Grid, rng: Rng) -> Grid:
 
 def _paint_vasc(grid: Grid, rng: Rng) -> Grid:
     """A cluster of separate round lakes."""
-    lakes = _spots(grid, rng, int(rng.integers(6, 9)), 0.3, 0.95)
+    lakes = _spots(grid, rng, int(rng.integers(5, 8)), 0.3, 1.0)
     return np.clip(1.3 * lakes, 0, 1), np.full_like(lakes, rng.uniform(-0.3, 0.3))
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hamjax.models.layers import KERNEL_INIT, Recorder
+from hamjax.models.layers import KERNEL_INIT, Conv3x3, Recorder, max_pool_2x2
 
 Array = jax.Array
 
@@ -46,11 +46,8 @@ class CNN(nn.Module):
         for i, (features, rate) in enumerate(((32, 0.25), (64, 0.4))):
             for j in (1, 2):
                 name = f"conv{2 * i + j}"
-                conv = nn.Conv(
-                    features, (3, 3), dtype=self.dtype, param_dtype=stored, kernel_init=KERNEL_INIT, name=name
-                )
-                x = record(name, nn.relu(conv(x)))
-            x = record(f"pool{i + 1}", nn.max_pool(x, (2, 2), strides=(2, 2)))
+                x = record(name, nn.relu(Conv3x3(features, dtype=self.dtype, name=name)(x)))
+            x = record(f"pool{i + 1}", max_pool_2x2(x))
             x = self._drop(rate, train)(x)
         x = x.reshape(len(x), -1)
         dense = nn.Dense(128, dtype=self.dtype, param_dtype=stored, kernel_init=KERNEL_INIT, name="dense")

@@ -16,6 +16,7 @@ from hamjax.models.head import Head
 from hamjax.models.layers import (
     KERNEL_INIT,
     BatchNorm,
+    Conv3x3,
     PointwiseConv,
     Record,
     Recorder,
@@ -49,18 +50,15 @@ class Backbone(nn.Module):
     def __call__(self, x: Array, *, train: bool, record: Record) -> Array:
         """Map images [B, S, S, 3] to features [B, S/32, S/32, C]."""
         norm = functools.partial(BatchNorm, epsilon=BN_EPSILON, groups=self.groups, dtype=self.dtype)
-        conv = functools.partial(
-            nn.Conv,
-            use_bias=False,
-            dtype=self.dtype,
-            param_dtype=jnp.promote_types(self.dtype, jnp.float32),
-            kernel_init=KERNEL_INIT,
-        )
-        x = conv(64, (7, 7), strides=2, padding=3, name="conv1_conv")(x)
+        stem = nn.Conv(
+            64, (7, 7), strides=2, padding=3, use_bias=False, dtype=self.dtype,
+            param_dtype=jnp.promote_types(self.dtype, jnp.float32), kernel_init=KERNEL_INIT, name="conv1_conv",
+        )  # fmt: skip
+        x = stem(x)
         x = nn.relu(norm(name="conv1_bn")(x, train=train))
         x = record("stem", zero_padded_max_pool(x))
         for i, layers in enumerate(self.blocks):
-            x, statistics = self._dense_block(x, f"conv{i + 2}", layers, norm, conv, train)
+            x, statistics = self._dense_block(x, f"conv{i + 2}", layers, norm, train)
             record(f"conv{i + 2}", x)
             last = i == len(self.blocks) - 1
             name = "bn" if last else f"pool{i + 2}_bn"
@@ -71,7 +69,7 @@ class Backbone(nn.Module):
         return x
 
     def _dense_block(
-        self, x: Array, name: str, layers: int, norm: Any, conv: Any, train: bool
+        self, x: Array, name: str, layers: int, norm: Any, train: bool
     ) -> tuple[Array, Statistics | None]:
         """Grow x by 32 channels a layer; return it with the statistics of all its channels."""
         statistics = batch_statistics(x, self.groups) if train else None
@@ -80,7 +78,7 @@ class Backbone(nn.Module):
             y = nn.relu(norm(name=f"{prefix}_0_bn")(x, train=train, statistics=statistics))
             y = PointwiseConv(4 * GROWTH, self.dtype, name=f"{prefix}_1_conv")(y)
             y = nn.relu(norm(name=f"{prefix}_1_bn")(y, train=train))
-            y = conv(GROWTH, (3, 3), name=f"{prefix}_2_conv")(y)
+            y = Conv3x3(GROWTH, use_bias=False, dtype=self.dtype, name=f"{prefix}_2_conv")(y)
             x = jnp.concatenate([x, y], -1)
             if statistics is not None:
                 new = batch_statistics(y, self.groups)

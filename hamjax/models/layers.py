@@ -1,5 +1,6 @@
 """Layers with Keras's arithmetic, so that Keras's weights and results carry over."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -101,6 +102,88 @@ class PointwiseConv(nn.Module):
         stored = jnp.promote_types(self.dtype, jnp.float32)
         kernel = self.param("kernel", KERNEL_INIT, shape, stored)
         return jnp.einsum("bhwc,cd->bhwd", x.astype(self.dtype), kernel[0, 0].astype(self.dtype))
+
+
+class Conv3x3(nn.Module):
+    """A 3x3 convolution of stride 1 with `same` padding."""
+
+    features: int
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map [B, H, W, C] to [B, H, W, features]."""
+        stored = jnp.promote_types(self.dtype, jnp.float32)
+        kernel = self.param("kernel", KERNEL_INIT, (3, 3, x.shape[-1], self.features), stored)
+        y = conv3x3(x.astype(self.dtype), kernel.astype(self.dtype))
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,), stored).astype(self.dtype)
+        return y
+
+
+@jax.custom_vjp
+def conv3x3(x: Array, kernel: Array) -> Array:
+    """Convolve [B, H, W, C] with [3, 3, C, D], zero-padded to the same size.
+
+    XLA's CPU backend is slow at one of the three convolutions of a training step, the
+    kernel's gradient; there it is taken as matrix products, a few rows at a time.
+    """
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _conv3x3_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return conv3x3(x, kernel), (x, kernel)
+
+
+def _conv3x3_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    # The gradient of a convolution is one with the kernel turned round.
+    dx = conv3x3(dy, kernel[::-1, ::-1].swapaxes(2, 3))
+    return dx, jax.lax.platform_dependent(x, dy, cpu=_kernel_gradient_by_rows, default=_kernel_gradient)
+
+
+conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
+
+
+def _kernel_gradient(x: Array, dy: Array) -> Array:
+    """Correlate input and output gradient: [3, 3, C, D]."""
+    return jax.lax.conv_general_dilated(
+        x, dy, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("CHWN", "IHWO", "HWNC")
+    )
+
+
+def _kernel_gradient_by_rows(x: Array, dy: Array) -> Array:
+    """Do the same as a sum over bands of rows of (nine shifted inputs)^T dy."""
+    # Without the barrier XLA recomputes what made x and dy inside the loop.
+    x, dy = jax.lax.optimization_barrier((x, dy))
+    height, width = x.shape[1:3]
+    band = math.gcd(height, 4)
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+
+    def add_band(total: Array, row: Array) -> tuple[Array, None]:
+        rows = jax.lax.dynamic_slice_in_dim(padded, row, band + 2, axis=1)
+        shifted = [rows[:, i : i + band, j : j + width] for i in range(3) for j in range(3)]
+        given = jax.lax.dynamic_slice_in_dim(dy, row, band, axis=1)
+        return total + jnp.einsum("bhwc,bhwd->cd", jnp.concatenate(shifted, -1), given), None
+
+    start = jnp.zeros((9 * x.shape[-1], dy.shape[-1]), x.dtype)
+    total, _ = jax.lax.scan(add_band, start, jnp.arange(0, height, band))
+    return total.reshape(3, 3, x.shape[-1], dy.shape[-1])
+
+
+def max_pool_2x2(x: Array) -> Array:
+    """Halve both sides; an odd last row or column is dropped.
+
+    Written as selections, whose gradient is one pass: that of a reduce-window is some
+    20 times slower on the CPU. Of equal values the first gets the gradient, as there.
+    """
+    rows, columns = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    a, b, c, d = (x[:, i:rows:2, j:columns:2] for i in (0, 1) for j in (0, 1))
+    top, bottom = jnp.where(a >= b, a, b), jnp.where(c >= d, c, d)
+    return jnp.where(top >= bottom, top, bottom)
 
 
 def average_pool_2x2(x: Array) -> Array:
