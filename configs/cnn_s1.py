@@ -1,4 +1,7 @@
-"""CNN, strategy S1. Run: python -m hamjax.main --config configs/cnn_s1.py"""
+"""CNN, strategy S1.
+
+Run: python -m hamjax.main --config configs/cnn_s1.py
+"""
 
 from hamjax.config import Config
 from hamjax.recipes import make_config

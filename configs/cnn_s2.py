@@ -1,4 +1,7 @@
-"""CNN, strategy S2. Run: python -m hamjax.main --config configs/cnn_s2.py"""
+"""CNN, strategy S2.
+
+Run: python -m hamjax.main --config configs/cnn_s2.py
+"""
 
 from hamjax.config import Config
 from hamjax.recipes import make_config

@@ -1,4 +1,7 @@
-"""CNN, strategy S3. Run: python -m hamjax.main --config configs/cnn_s3.py"""
+"""CNN, strategy S3.
+
+Run: python -m hamjax.main --config configs/cnn_s3.py
+"""
 
 from hamjax.config import Config
 from hamjax.recipes import make_config

@@ -1,4 +1,7 @@
-"""CNN, strategy S4. Run: python -m hamjax.main --config configs/cnn_s4.py"""
+"""CNN, strategy S4.
+
+Run: python -m hamjax.main --config configs/cnn_s4.py
+"""
 
 from hamjax.config import Config
 from hamjax.recipes import make_config

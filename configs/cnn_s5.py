@@ -1,4 +1,7 @@
-"""CNN, strategy S5. Run: python -m hamjax.main --config configs/cnn_s5.py"""
+"""CNN, strategy S5.
+
+Run: python -m hamjax.main --config configs/cnn_s5.py
+"""
 
 from hamjax.config import Config
 from hamjax.recipes import make_config

@@ -1,4 +1,7 @@
-"""DenseNet201, strategy S3. Run: python -m hamjax.main --config configs/densenet_s3.py"""
+"""DenseNet201, strategy S3.
+
+Run: python -m hamjax.main --config configs/densenet_s3.py
+"""
 
 from hamjax.config import Config
 from hamjax.recipes import make_config

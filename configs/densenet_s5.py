@@ -1,4 +1,7 @@
-"""DenseNet201, strategy S5. Run: python -m hamjax.main --config configs/densenet_s5.py"""
+"""DenseNet201, strategy S5.
+
+Run: python -m hamjax.main --config configs/densenet_s5.py
+"""
 
 from hamjax.config import Config
 from hamjax.recipes import make_config

@@ -1,4 +1,7 @@
-"""Two minutes on a laptop: drawn images, the CNN, S2. Run: python -m hamjax.main --config configs/quickstart.py"""
+"""Two minutes on a laptop: drawn images, the CNN, S2.
+
+Run: python -m hamjax.main --config configs/quickstart.py
+"""
 
 from hamjax.config import Config
 from hamjax.recipes import make_config

@@ -117,7 +117,8 @@ class Checkpoints:
             except UserError as error:
                 skipped.append(str(error))
         if skipped:
-            raise UserError("\n".join([*skipped, "No checkpoint is left to go on from; start in a new folder."]))
+            skipped.append("No checkpoint is left to go on from; use a new folder.")
+            raise UserError("\n".join(skipped))
         return None
 
     def close(self) -> None:
@@ -142,6 +143,6 @@ class Checkpoints:
             first = str(error).strip().splitlines()[:1]
             raise UserError(
                 f"{self.folder / kind / str(step)}: expected a whole checkpoint of this run, got {type(error).__name__}: "
-                f"{first[0][:300] if first else ''}; it is truncated or not ours. Remove it to go on "
-                "without it, or name another one with --checkpoint."
+                f"{first[0][:300] if first else ''}; it is truncated or not ours. Remove it "
+                "to go on without it, or name another one with --checkpoint."
             ) from error

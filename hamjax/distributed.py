@@ -31,8 +31,7 @@ def run_lock(workdir: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise UserError(
-            f"{workdir}: expected a folder that can be written to, got {error}; name another "
-            "one with --workdir."
+            f"{workdir}: expected a folder that can be written to, got {error}; name another one with --workdir."
         ) from error
     try:
         yield

@@ -102,9 +102,7 @@ def predict(
     return np.concatenate(logits)
 
 
-def judge(
-    logits: np.ndarray, dataset: Dataset, rows: np.ndarray
-) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+def judge(logits: np.ndarray, dataset: Dataset, rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """Turn logits into metrics.
 
     Returns:

@@ -201,9 +201,7 @@ def augmentation_of(config: Config) -> Augmentation | None:
     )
 
 
-def _apply_strategy(
-    config: Config, dataset: Dataset, split: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _apply_strategy(config: Config, dataset: Dataset, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the rows of an epoch, their counts per class, and the class weights."""
     chosen, strategy = config.sampling, sampling.STRATEGIES[config.sampling.strategy]
     train_rows = np.flatnonzero(split == splits.TRAIN)

@@ -6,9 +6,7 @@ import jax.numpy as jnp
 Array = jax.Array
 
 
-def weighted_cross_entropy(
-    logits: Array, labels: Array, class_weights: Array, *, normalize: str = "batch"
-) -> Array:
+def weighted_cross_entropy(logits: Array, labels: Array, class_weights: Array, *, normalize: str = "batch") -> Array:
     """Return the training loss.
 
     `batch`: sum_i w[y_i] l_i / B, which is what Keras computes from `class_weight`

@@ -21,15 +21,13 @@ class TrainMetrics(clu_metrics.Collection):
     grad_norm: clu_metrics.Average.from_output("grad_norm")  # pyright: ignore[reportInvalidTypeForm]
 
 
-def classification_report(
-    labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]
-) -> dict[str, Any]:
+def classification_report(labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
     """Judge predictions as the paper does, and as it should have.
 
     The paper's "overall" precision, recall and F1 are micro averages, equal to the
     accuracy. Balanced accuracy is the mean recall of the classes that occur, as in
-    scikit-learn; macro F1 is that of the classes that occur or are predicted. An undefined precision or recall is 0. The majority baseline answers
-    the most frequent of these labels.
+    scikit-learn; macro F1 is that of the classes that occur or are predicted. An undefined
+    precision or recall is 0. The majority baseline answers the most frequent of these labels.
 
     Args:
         labels: [N] int.
@@ -44,7 +42,8 @@ def classification_report(
     predicted = probabilities.argmax(1)
     indices = np.arange(len(classes))
     matrix = confusion_matrix(labels, predicted, labels=indices)
-    scores = precision_recall_fscore_support(labels, predicted, labels=indices, zero_division=0.0)
+    undefined: Any = 0.0  # scikit-learn's stubs know of strings alone
+    scores = precision_recall_fscore_support(labels, predicted, labels=indices, zero_division=undefined)
     precision, recall, f1, support = (np.asarray(score) for score in scores)
     present, answered = support > 0, matrix.sum(0) > 0
     return {

@@ -16,7 +16,7 @@ KERAS_EPSILON = 1e-7
 class KerasAdamState(NamedTuple):
     """Steps taken, and the moments."""
 
-    count: jax.Array
+    steps: jax.Array
     mu: optax.Updates
     nu: optax.Updates
 
@@ -41,16 +41,16 @@ def scale_by_keras_adam(
     ) -> tuple[optax.Updates, optax.OptState]:
         del params
         assert isinstance(state, KerasAdamState)
-        count = state.count + 1
+        steps = state.steps + 1
         mu = jax.tree.map(lambda m, g: m + (g - m) * (1 - b1), state.mu, updates)
         nu = jax.tree.map(lambda v, g: v + (g * g - v) * (1 - b2), state.nu, updates)
 
         def step(m: jax.Array, v: jax.Array) -> jax.Array:
-            t = count.astype(m.dtype)
+            t = steps.astype(m.dtype)
             correction = jnp.sqrt(1 - b2**t) / (1 - b1**t)
             return correction * m / (jnp.sqrt(v) + epsilon)
 
-        return jax.tree.map(step, mu, nu), KerasAdamState(count, mu, nu)
+        return jax.tree.map(step, mu, nu), KerasAdamState(steps, mu, nu)
 
     return optax.GradientTransformation(init, update)
 
@@ -115,9 +115,7 @@ class StepDecay(Constant):
 class ReduceOnPlateau(Constant):
     """keras.callbacks.ReduceLROnPlateau(monitor="val_accuracy", mode="max")."""
 
-    def __init__(
-        self, learning_rate: float, *, factor: float, floor: float, patience: int, min_delta: float
-    ) -> None:
+    def __init__(self, learning_rate: float, *, factor: float, floor: float, patience: int, min_delta: float) -> None:
         super().__init__(learning_rate)
         self.factor, self.floor, self.patience, self.min_delta = factor, floor, patience, min_delta
         self.best: float | None = None
@@ -141,9 +139,7 @@ def make_schedule(
 ) -> Schedule:
     """Make `plateau`, `step3` or `none`."""
     if name == "plateau":
-        return ReduceOnPlateau(
-            learning_rate, factor=factor, floor=floor, patience=patience, min_delta=min_delta
-        )
+        return ReduceOnPlateau(learning_rate, factor=factor, floor=floor, patience=patience, min_delta=min_delta)
     if name == "step3":
         return StepDecay(learning_rate, factor=factor, floor=floor)
     return Constant(learning_rate)

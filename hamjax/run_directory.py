@@ -1,10 +1,10 @@
 """The run directory: what is in it, whose it is, and whether a run may go on in it.
 
-    config.json   resolved config, versions, revision, device, data and split fingerprints
-    split.csv     who was trained on and who was tested on
-    metrics.jsonl, events.*    see `hamjax.telemetry`
-    checkpoints/  see `hamjax.checkpoint`
-    report/       see `hamjax.report`; `test.json` comes last and marks the end
+config.json   resolved config, versions, revision, device, data and split fingerprints
+split.csv     who was trained on and who was tested on
+metrics.jsonl, events.*    see `hamjax.telemetry`
+checkpoints/  see `hamjax.checkpoint`
+report/       see `hamjax.report`; `test.json` comes last and marks the end
 """
 
 import json

@@ -1,7 +1,7 @@
 """Devices: one mesh with one axis, `data`, over which batches are split."""
 
 import collections
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,9 +11,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from hamjax.errors import UserError
 
 
-def make_mesh() -> Mesh:
-    """Put all devices of all processes on the axis `data`."""
-    return Mesh(np.asarray(jax.devices()), ("data",))
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """Put devices, by default all of all processes, on the axis `data`."""
+    return Mesh(np.asarray(devices or jax.devices()), ("data",))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -43,9 +43,7 @@ def require_divisible(key: str, batch_size: int, num_devices: int) -> None:
 
 def put_batch(batch: Mapping[str, np.ndarray], sharding: NamedSharding) -> dict[str, jax.Array]:
     """Send this process's part of a batch to its devices, without waiting."""
-    return {
-        name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()
-    }
+    return {name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()}
 
 
 def prefetch(

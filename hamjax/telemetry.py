@@ -90,9 +90,7 @@ class Progress:
     def __init__(self, total: int, initial: int) -> None:
         self._is_terminal = sys.stderr.isatty()
         self._total, self._initial, self._start = total, initial, time.perf_counter()
-        self._bar = tqdm(
-            total=total, initial=initial, unit="step", disable=not self._is_terminal, dynamic_ncols=True
-        )
+        self._bar = tqdm(total=total, initial=initial, unit="step", disable=not self._is_terminal, dynamic_ncols=True)
 
     def __enter__(self) -> Self:
         return self

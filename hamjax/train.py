@@ -84,9 +84,7 @@ class _Loop:
     does at each step what an undisturbed one would.
     """
 
-    def __init__(
-        self, experiment: Experiment, checkpoints: Checkpoints, workdir: Path, stop: StopRequest
-    ) -> None:
+    def __init__(self, experiment: Experiment, checkpoints: Checkpoints, workdir: Path, stop: StopRequest) -> None:
         config = experiment.config
         self.experiment, self.checkpoints, self.workdir, self.stop = experiment, checkpoints, workdir, stop
         self.state = experiment.initial_state()
@@ -130,9 +128,7 @@ class _Loop:
             if self._validate_if_due():  # a signal came before it was done
                 self._save("last")
             plan = list(self._plan())
-            stream = batches(
-                self.experiment.train_source(), start=self.step, num_threads=num_threads(config)
-            )
+            stream = batches(self.experiment.train_source(), start=self.step, num_threads=num_threads(config))
             chunks = prefetch(_stack(stream, plan), split_batch(self.experiment.mesh, axis=1))
             self.meter.reset()
             for count in plan:

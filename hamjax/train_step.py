@@ -68,9 +68,7 @@ def make_train_step(
 
         (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = jax.tree.map(
-            lambda p, u: p - learning_rate.astype(p.dtype) * u, state.params, updates
-        )
+        params = jax.tree.map(lambda p, u: p - learning_rate.astype(p.dtype) * u, state.params, updates)
         new = TrainMetrics.single_from_model_output(
             loss=loss, logits=logits, labels=batch["label"], grad_norm=optax.global_norm(grads)
         )

@@ -33,9 +33,7 @@ class Augmentation:
     flips: bool = False
 
 
-def draw_affines(
-    augmentation: Augmentation, count: int, size: int, rng: np.random.Generator
-) -> np.ndarray:
+def draw_affines(augmentation: Augmentation, count: int, size: int, rng: np.random.Generator) -> np.ndarray:
     """Draw one transform an image.
 
     Args:

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from hamjax.data.records import read_columns
 from hamjax.data.metadata import Metadata
+from hamjax.data.records import read_columns
 from hamjax.errors import UserError
 
 CHUNK = 64
@@ -126,13 +126,11 @@ def _why_unusable(pixels: Path, sidecar: Path, expected: dict[str, Any]) -> str:
 def _crc32(array: np.ndarray) -> int:
     crc = 0
     for start in range(0, len(array), CHUNK):
-        crc = zlib.crc32(np.ascontiguousarray(array[start : start + CHUNK]), crc)
+        crc = zlib.crc32(array[start : start + CHUNK].tobytes(), crc)
     return crc
 
 
-def _build(
-    records: Any, pixels: Path, sidecar: Path, expected: dict[str, Any], size: int, how: str
-) -> None:
+def _build(records: Any, pixels: Path, sidecar: Path, expected: dict[str, Any], size: int, how: str) -> None:
     # Plain writes, not a memory map: a full disk must be an error, not a SIGBUS.
     order = np.argsort([records[i]["image_id"] for i in range(len(records))])
     part = pixels.with_suffix(f".part{os.getpid()}")
@@ -167,8 +165,9 @@ def _write_pixels(file: BinaryIO, records: Any, order: np.ndarray, size: int, ho
     ):
         for start in range(0, len(order), CHUNK):
             chunk = np.stack(list(pool.map(load, order[start : start + CHUNK].tolist())))
-            crc = zlib.crc32(chunk, crc)
-            file.write(chunk.tobytes())
+            encoded = chunk.tobytes()
+            crc = zlib.crc32(encoded, crc)
+            file.write(encoded)
             bar.update(len(chunk))
     return crc
 
@@ -181,6 +180,7 @@ def _load_columns(open_records: Callable[[], Any], path: Path) -> Metadata:
     except (OSError, ValueError, TypeError, EOFError, zlib.error):
         metadata = read_columns(open_records())
     part = path.with_suffix(f".part{os.getpid()}.npz")
-    np.savez_compressed(part, **metadata.columns())
+    columns: dict[str, Any] = {**metadata.columns()}
+    np.savez_compressed(part, **columns)
     os.replace(part, path)
     return metadata

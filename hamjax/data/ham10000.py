@@ -9,7 +9,7 @@ import contextlib
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -36,7 +36,7 @@ class Ham10000(tfds.core.GeneratorBasedBuilder):
 
     name = "ham10000"
     VERSION = tfds.core.Version(RECORDS_VERSION)
-    RELEASE_NOTES = {RECORDS_VERSION: "First release."}
+    RELEASE_NOTES: ClassVar = {RECORDS_VERSION: "First release."}
 
     def __init__(
         self, *, source: Source | None = None, details: Mapping[str, Any] | None = None, **kwargs: Any
@@ -108,4 +108,5 @@ def write_tfds(name: str, source: Source, details: Mapping[str, Any], folder: Pa
 def read_tfds(folder: Path) -> Any:
     """Open written records for random access to examples whose `image` is still encoded."""
     decoders = {"image": tfds.decode.SkipDecoding()}
-    return tfds.builder_from_directory(folder).as_data_source(split="train", decoders=decoders)
+    builder: Any = tfds.builder_from_directory(folder)
+    return builder.as_data_source(split="train", decoders=decoders)

@@ -208,14 +208,10 @@ def _age(row: Mapping[str, Any], where: str) -> float:
     try:
         return float(value)
     except ValueError:
-        raise UserError(
-            f"{where}: expected an age in years or nothing for {row['image_id']}, got {value!r}."
-        ) from None
+        raise UserError(f"{where}: expected an age in years or nothing for {row['image_id']}, got {value!r}.") from None
 
 
-def _from_one_hot(
-    rows: list[Row], path: Path, groupings: Path | None, *, allow_missing: bool
-) -> list[Row]:
+def _from_one_hot(rows: list[Row], path: Path, groupings: Path | None, *, allow_missing: bool) -> list[Row]:
     codes = {c.upper(): c for c in CLASSES}
     result = []
     for row in rows:
@@ -250,7 +246,5 @@ def _lesions(rows: list[Row], groupings: Path | None) -> dict[str, str] | None:
         return None
     table = read_table(groupings)
     if not {"image", "lesion_id"} <= set(table[0]):
-        raise UserError(
-            f"{groupings}: expected the columns image and lesion_id, got {', '.join(table[0])}."
-        )
+        raise UserError(f"{groupings}: expected the columns image and lesion_id, got {', '.join(table[0])}.")
     return {row["image"]: row["lesion_id"] for row in table}

@@ -8,7 +8,7 @@ where a run was resumed.
 import dataclasses
 import functools
 from collections.abc import Iterator
-from typing import TypedDict, cast
+from typing import cast
 
 import cv2
 import grain
@@ -16,13 +16,8 @@ import numpy as np
 
 from hamjax.data.augment import Augmentation, draw_affines, warp
 
-
-class Batch(TypedDict):
-    """image [B, S, S, 3] uint8, label [B] int32, mask [B] float32 (0 marks padding)."""
-
-    image: np.ndarray
-    label: np.ndarray
-    mask: np.ndarray
+# image [B, S, S, 3] uint8, label [B] int32, mask [B] float32 (0 marks padding)
+Batch = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +82,8 @@ class TrainSource:
             size = self.images.shape[1]
             affines = draw_affines(self.augmentation, self.batch_size, size, rng)[mine]
             image = np.empty((len(rows), *self.images.shape[1:]), np.uint8)
-            for row, affine, out in zip(rows, affines, image, strict=True):
-                warp(self.images[row], affine, out)
+            for i, row in enumerate(rows):
+                warp(self.images[row], affines[i], image[i])
         return {"image": image, "label": self.labels[rows], "mask": np.ones(len(rows), np.float32)}
 
 

@@ -15,12 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
 from hamjax.data.cache import Dataset, Say, decode, load_cache
-from hamjax.data.records import RECORDS_VERSION, open_records, write_records
 from hamjax.data.metadata import Metadata
+from hamjax.data.records import RECORDS_VERSION, open_records, write_records
 from hamjax.data.sources import LocalSource, Source
 from hamjax.data.synthetic import SyntheticSource
 from hamjax.errors import UserError, name_some
@@ -82,9 +83,7 @@ def _open_source(name: str, source_dir: str, count: int, allow_missing: bool) ->
     return LocalSource(source_dir, allow_missing=allow_missing) if source_dir else None
 
 
-def prepare_records(
-    source: Source | None, root: Path, name: str, *, allow_missing: bool, say: Say
-) -> Path:
+def prepare_records(source: Source | None, root: Path, name: str, *, allow_missing: bool, say: Say) -> Path:
     """Write the source as TFDS records under `root`, unless they are there already.
 
     Returns:
@@ -97,8 +96,7 @@ def prepare_records(
             raise UserError(_no_data(root))
         return folder
     if details is not None and details.get("signature") == source.signature:
-        if bool(details["dropped"]) <= allow_missing:
-            return folder
+        return folder
     what = "other content: building again from" if folder.exists() else "reading"
     say(f"records {folder}: {what} {source.description}")
     built = _verify_and_build(source, root, name, allow_missing=allow_missing, say=say)
@@ -136,9 +134,7 @@ def _no_data(root: Path) -> str:
     )
 
 
-def _verify_and_build(
-    source: Source, root: Path, name: str, *, allow_missing: bool, say: Say
-) -> Path:
+def _verify_and_build(source: Source, root: Path, name: str, *, allow_missing: bool, say: Say) -> Path:
     for stale in root.glob(".incomplete-*"):  # a build that was killed; we hold the lock
         shutil.rmtree(stale, ignore_errors=True)
     kept, details = verify(source, allow_missing=allow_missing)
@@ -201,7 +197,7 @@ def verify(source: Source, *, allow_missing: bool) -> tuple[Metadata, dict[str, 
     good = {i: result for i, result in checked.items() if not isinstance(result, str)}
     if not good:
         raise UserError(f"{source.description}: expected images, got none that the table names.")
-    keep = source.metadata.select([i in good for i in source.metadata.image_id.tolist()])
+    keep = source.metadata.select(np.array([i in good for i in source.metadata.image_id.tolist()]))
     digest = hashlib.sha256(keep.fingerprint().encode())
     for image_id in keep.image_id.tolist():
         digest.update(good[image_id].digest)

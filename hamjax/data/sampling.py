@@ -50,7 +50,8 @@ def target_counts(
 
     Args:
         oversample: which classes grow.
-        train_counts, all_counts: [7] images in the training part and in the data set.
+        train_counts: [7] images in the training part.
+        all_counts: [7] images in the data set.
         threshold: classes smaller than this grow to it (`SMALL`).
         threshold_on: `all` compares the threshold with the whole data set's counts, as
             the paper's Table 1 does; `train` with the training part's.
@@ -68,9 +69,7 @@ def target_counts(
     return np.where(train_counts > 0, np.maximum(target, train_counts), 0)
 
 
-def resample(
-    labels: np.ndarray, targets: np.ndarray, *, seed: int, draw: str = "top_up"
-) -> np.ndarray:
+def resample(labels: np.ndarray, targets: np.ndarray, *, seed: int, draw: str = "top_up") -> np.ndarray:
     """List the training images of an epoch, oversampled ones repeated.
 
     Args:
@@ -97,9 +96,7 @@ def resample(
     return np.concatenate(chosen)
 
 
-def class_weights(
-    rule: str, counts: np.ndarray, *, beta: float = 0.999, given: tuple[float, ...] = ()
-) -> np.ndarray:
+def class_weights(rule: str, counts: np.ndarray, *, beta: float = 0.999, given: tuple[float, ...] = ()) -> np.ndarray:
     """Return the loss weight of each class.
 
     Rules: `balanced` is n / (K n_k) over the K classes present (scikit-learn's), which

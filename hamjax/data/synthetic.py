@@ -216,7 +216,7 @@ def _invent_metadata(count: int, seed: int) -> Metadata:
     for dx, images in zip(CLASSES, per_class.tolist(), strict=True):
         while images > 0:
             views = min(images, 1 + int(rng.choice(len(sizes), p=sizes)))
-            person = {
+            person: dict[str, object] = {
                 "lesion_id": f"SYN_{lesion:07d}",
                 "dx": dx,
                 "dx_type": "drawn",

@@ -101,10 +101,7 @@ def init_variables(model: Any, *, image_size: int, seed: int) -> Variables:
     image = jax.ShapeDtypeStruct((1, image_size, image_size, 3), model.dtype)
     # The key's value is never used: nothing is computed here.
     shapes = jax.eval_shape(model.init, jax.ShapeDtypeStruct((2,), jnp.uint32), image)
-    leaves = {
-        path: _initial_value(path, shape, seed)
-        for path, shape in traverse_util.flatten_dict(shapes).items()
-    }
+    leaves = {path: _initial_value(path, shape, seed) for path, shape in traverse_util.flatten_dict(shapes).items()}
     return {"params": {}, "batch_stats": {}} | traverse_util.unflatten_dict(leaves)
 
 

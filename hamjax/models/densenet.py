@@ -68,9 +68,7 @@ class Backbone(nn.Module):
                 x = record(f"pool{i + 2}", average_pool_2x2(x))
         return x
 
-    def _dense_block(
-        self, x: Array, name: str, layers: int, norm: Any, train: bool
-    ) -> tuple[Array, Statistics | None]:
+    def _dense_block(self, x: Array, name: str, layers: int, norm: Any, train: bool) -> tuple[Array, Statistics | None]:
         """Grow x by 32 channels a layer; return it with the statistics of all its channels."""
         statistics = batch_statistics(x, self.groups) if train else None
         for i in range(1, layers + 1):

@@ -129,9 +129,7 @@ def conv3x3(x: Array, kernel: Array) -> Array:
     XLA's CPU backend is slow at one of the three convolutions of a training step, the
     kernel's gradient; there it is taken as matrix products, a few rows at a time.
     """
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def _conv3x3_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -150,9 +148,7 @@ conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
 
 def _kernel_gradient(x: Array, dy: Array) -> Array:
     """Correlate input and output gradient: [3, 3, C, D]."""
-    return jax.lax.conv_general_dilated(
-        x, dy, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("CHWN", "IHWO", "HWNC")
-    )
+    return jax.lax.conv_general_dilated(x, dy, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("CHWN", "IHWO", "HWNC"))
 
 
 def _kernel_gradient_by_rows(x: Array, dy: Array) -> Array:

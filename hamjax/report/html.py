@@ -19,12 +19,20 @@ tbody tr:nth-child(even){background:#f7fafc}img{max-width:100%;height:auto}
 """
 
 
-def page(summary: dict[str, Any], figures: Mapping[str, tuple[bytes, str]]) -> str:
+ALTERNATIVES = {
+    "confusion_matrix": "Confusion matrix: counts by true and predicted class; the table per class holds its margins",
+    "training_curves": "Loss, accuracy and learning rate over epochs; metrics.jsonl holds the numbers",
+    "class_histogram": "Images per class in the data set, the training part and an epoch",
+    "sample_sheet": "Training images of every class as the network sees them, augmented",
+}
+
+
+def page(summary: dict[str, Any], figures: Mapping[str, bytes]) -> str:
     """Return the page.
 
     Args:
         summary: what `test.json` holds.
-        figures: PNG bytes and a text alternative by file name.
+        figures: PNG bytes by the names of `ALTERNATIVES`.
     """
     title = f"{summary['model']} {summary['strategy']}: {summary['partition']} of split {summary['split']['name']}"
     alarms = "".join(f'<p class="alarm"><strong>Alarm:</strong> {escape(a)}</p>' for a in summary["alarms"])
@@ -32,7 +40,7 @@ def page(summary: dict[str, Any], figures: Mapping[str, tuple[bytes, str]]) -> s
         f"<h1>{escape(title)}</h1>{alarms}<p>{escape(_headline(summary))}</p>",
         "<h2>Per class</h2>" + _per_class(summary),
         "<h2>Who was trained and tested on</h2>" + _counts(summary),
-        "<h2>Figures</h2>" + "".join(_figure(png, text) for png, text in figures.values()),
+        "<h2>Figures</h2>" + "".join(_figure(png, ALTERNATIVES[name]) for name, png in figures.items()),
         "<h2>What was run</h2>" + _facts(summary),
         '<p class="note">HAM10000: Tschandl, Rosendahl, Kittler, Scientific Data 5, 180161 (2018), '
         "CC BY-NC 4.0. This is research software and not a medical device. HAM10000 has no patient "

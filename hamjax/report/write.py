@@ -26,16 +26,14 @@ def write_report(folder: Path, report: EvalReport, experiment: Experiment, recor
     write_atomically(folder / f"predictions_{partition}.csv", report.predictions_csv())
     lines = read_records(records) if records.exists() else []
     drawn = {
-        "confusion_matrix.png": (figures.confusion_matrix(summary), "Confusion matrix: counts by true and predicted class"),
-        "training_curves.png": (figures.training_curves(lines, experiment.steps_per_epoch),
-                                "Loss, accuracy and learning rate over epochs"),
-        "class_histogram.png": (figures.class_histogram(experiment),
-                                "Images per class in the data set, the training part and an epoch"),
-        "sample_sheet.png": (figures.sample_sheet(experiment), "Augmented training images of every class"),
-    }  # fmt: skip
-    pictures = {name: (_png(figure), text) for name, (figure, text) in drawn.items()}
-    for name, (png, _) in pictures.items():
-        (folder / name).write_bytes(png)
+        "confusion_matrix": figures.confusion_matrix(summary),
+        "training_curves": figures.training_curves(lines, experiment.steps_per_epoch),
+        "class_histogram": figures.class_histogram(experiment),
+        "sample_sheet": figures.sample_sheet(experiment),
+    }
+    pictures = {name: _png(figure) for name, figure in drawn.items()}
+    for name, png in pictures.items():
+        (folder / f"{name}.png").write_bytes(png)
     write_atomically(folder / "index.html", html.page(summary, pictures))
     write_atomically(folder / f"{partition}.json", report.summary_json())
 

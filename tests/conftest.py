@@ -1,0 +1,120 @@
+"""Tests run offline on the CPU, with eight fake devices, so every step is data-parallel."""
+
+import os
+
+os.environ["KERAS_BACKEND"] = "jax"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import csv
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import pytest
+
+from hamjax.config import Config
+from hamjax.data.metadata import CLASSES
+from hamjax.data.synthetic import SyntheticSource
+from hamjax.recipes import make_config
+
+jax.config.update("jax_num_cpu_devices", 8)
+
+COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
+IMAGES = 300
+
+
+@pytest.fixture(autouse=True)
+def _user_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the user's own compilation cache out of it; tests share one of their own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of HAM10000 images that `HAMJAX_TEST_DATA` names."""
+    folder = os.environ.get("HAMJAX_TEST_DATA")
+    if not folder:
+        pytest.skip("HAMJAX_TEST_DATA does not name a folder with HAM10000")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def _drawn_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn")
+    source = SyntheticSource(IMAGES)
+    with (folder / "HAM10000_metadata.csv").open("w", newline="") as file:
+        writer = csv.DictWriter[str](file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(source.metadata.rows())
+    for image_id in source.metadata.image_id.tolist():
+        (folder / f"{image_id}.jpg").write_bytes(source.read(image_id))
+    return folder
+
+
+@pytest.fixture
+def copy(_drawn_copy: Path, tmp_path: Path) -> Path:
+    """A local copy of a small data set in HAM10000's flat layout, free to be damaged."""
+    return Path(shutil.copytree(_drawn_copy, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all tests prepare the drawn data set."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def tiny(data_dir: Path) -> Callable[..., Config]:
+    """Make the smallest config that goes through every phase."""
+
+    def make(**changes: object) -> Config:
+        settings: dict[str, object] = {
+            "data__name": "synthetic",
+            "data__data_dir": str(data_dir),
+            "data__synthetic_images": IMAGES,
+            "data__image_size": 16,
+            "data__split": "honest",
+            "sampling__threshold": 40,
+            "train__epochs": 2,
+            "train__log_every_steps": 5,
+            "train__checkpoint_every_steps": 10,
+        }
+        return make_config(model="cnn", strategy="s5", **(settings | changes))
+
+    return make
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Compute in float64, where frameworks and devices can be compared closely."""
+    with jax.enable_x64(True):
+        yield
+
+
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    """Read a copy's metadata."""
+    with (folder / "HAM10000_metadata.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(folder: Path, rows: list[dict[str, str]]) -> None:
+    """Replace a copy's metadata."""
+    with (folder / "HAM10000_metadata.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_one_hot(folder: Path) -> None:
+    """Replace a copy's metadata by ISIC's ground truth and lesion groupings."""
+    rows = read_rows(folder)
+    (folder / "HAM10000_metadata.csv").unlink()
+    codes = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+    assert {code.lower() for code in codes} == set(CLASSES)
+    truth = ["image," + ",".join(codes)]
+    truth += [f"{r['image_id']}," + ",".join(f"{float(r['dx'] == c.lower())}" for c in codes) for r in rows]
+    (folder / "ISIC2018_Task3_Training_GroundTruth.csv").write_text("\n".join(truth) + "\n")
+    lesions = ["image,lesion_id,diagnosis_confirm_type"]
+    lesions += [f"{r['image_id']},{r['lesion_id']},{r['dx_type']}" for r in rows]
+    (folder / "ISIC2018_Task3_Training_LesionGroupings.csv").write_text("\n".join(lesions) + "\n")

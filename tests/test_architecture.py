@@ -1,0 +1,96 @@
+"""Who may import whom, and where each library lives."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "hamjax"
+FILES = sorted(PACKAGE.rglob("*.py"))
+ANY_ROOM = {"errors", "download"}
+LEAVES = {"losses", "metrics", "optim", "sharding", "distributed", "checkpoint", "telemetry", "train_state",
+          "data", "models", "errors", "download"}  # fmt: skip
+MAY_IMPORT = {
+    "config": set(),
+    "recipes": {"config"},
+    "train_step": {"losses", "metrics", "train_state"},
+    "experiment": {"config", "data", "models", "optim", "sharding", "train_state"},
+    "run_directory": {"config", "data", "experiment"},
+    "evaluate": {"checkpoint", "config", "data", "experiment", "metrics", "run_directory", "sharding", "train_state",
+                 "train_step"},
+    "report": {"data", "evaluate", "experiment", "run_directory", "telemetry"},
+    "train": {"checkpoint", "config", "data", "distributed", "evaluate", "experiment", "metrics", "report",
+              "run_directory", "sharding", "telemetry", "train_state", "train_step"},
+    "main": {"config", "train"},
+    "__init__": {"config", "evaluate", "models", "recipes", "train"},
+}  # fmt: skip
+HOMES = {
+    "flax.linen": {"models"},
+    "orbax": {"checkpoint"},
+    "grain": {"data"},
+    "tensorflow_datasets": {"data"},
+    "cv2": {"data"},
+    "PIL": {"data"},
+    "sklearn": {"metrics"},
+    "ml_collections": {"main"},
+    "absl": {"main"},
+    "matplotlib": {"report"},
+    "clu": {"metrics"},
+    "tensorboardX": {"telemetry"},
+    "tensorflow": set(),
+}
+
+
+def _room(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def _imports(path: Path) -> set[str]:
+    """Full names of what a file imports: `from flax import linen` is `flax.linen`."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_rooms_import_only_what_they_may(path: Path) -> None:
+    room = _room(path)
+    used = {name.split(".")[1] for name in _imports(path) if name.startswith("hamjax.")}
+    allowed = MAY_IMPORT.get(room, set()) | ANY_ROOM | {room}
+    assert used <= allowed, f"{room} may not import {used - allowed}"
+    assert room in LEAVES | set(MAY_IMPORT), f"{room} is a new room: say what it may import"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_every_library_stays_in_its_home(path: Path) -> None:
+    for name in _imports(path):
+        for library, homes in HOMES.items():
+            if name == library or name.startswith(f"{library}."):
+                assert _room(path) in homes, f"{name} belongs in {homes or 'no room'}"
+
+
+def test_data_rooms_never_import_jax() -> None:
+    for path in (PACKAGE / "data").rglob("*.py"):
+        assert not {name for name in _imports(path) if name.split(".")[0] in ("jax", "flax")}, path
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_pmap_and_no_pickle(path: Path) -> None:
+    text = path.read_text()
+    assert "jax.pmap" not in text
+    assert "import pickle" not in text
+    assert "allow_pickle=True" not in text
+
+
+def test_public_names_are_what_is_promised() -> None:
+    import hamjax
+
+    assert set(hamjax.__all__) >= {"Config", "create_model", "evaluate", "init_variables", "make_config", "train"}
+    assert all(hasattr(hamjax, name) for name in hamjax.__all__)
+    assert "tensorflow" not in sys.modules

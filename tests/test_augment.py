@@ -1,0 +1,138 @@
+"""The one composed affine is Keras's three, within half a grey level."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from hamjax.data.augment import Augmentation, compose_affines, draw_affines, warp
+from hamjax.data.cache import decode, resize
+from hamjax.data.sources import LocalSource
+from hamjax.data.synthetic import SyntheticSource
+
+SIZE, COUNT = 64, 200
+Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def keras_affine(image: np.ndarray, theta: float, shift: np.ndarray, zoom: np.ndarray) -> np.ndarray:
+    """keras_preprocessing.image.affine_transformations.apply_affine_transform, 1.1.2."""
+    rotation = np.array([[np.cos(theta), -np.sin(theta), 0], [np.sin(theta), np.cos(theta), 0], [0, 0, 1]])
+    translation = np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]])
+    matrix = rotation @ translation @ np.diag([zoom[0], zoom[1], 1])
+    x, y = image.shape[0] / 2 - 0.5, image.shape[1] / 2 - 0.5
+    offset = np.array([[1, 0, x], [0, 1, y], [0, 0, 1]])
+    reset = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1]])
+    matrix = offset @ matrix @ reset
+    channels = [
+        ndimage.affine_transform(channel, matrix[:2, :2], tuple(matrix[:2, 2]), order=1, mode="nearest")
+        for channel in np.moveaxis(image.astype(np.float64), 2, 0)
+    ]
+    return np.stack(channels, -1)
+
+
+def _images(source: LocalSource | SyntheticSource) -> np.ndarray:
+    ids = source.metadata.image_id[:: len(source.metadata) // COUNT][:COUNT].tolist()
+    return np.stack([resize(decode(source.read(i)), SIZE, "squash") for i in ids])
+
+
+@pytest.fixture(scope="module", params=["drawn", "real"])
+def images(request: pytest.FixtureRequest) -> np.ndarray:
+    if request.param == "real":
+        return _images(LocalSource(request.getfixturevalue("real_data")))
+    return _images(SyntheticSource(300))
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Drawn:
+    rng = np.random.default_rng(7)
+    theta = np.deg2rad(rng.uniform(-90, 90, COUNT))
+    return theta, rng.uniform(-0.1, 0.1, (COUNT, 2)) * SIZE, rng.uniform(0.9, 1.1, (COUNT, 2))
+
+
+@pytest.fixture(scope="module")
+def reference(images: np.ndarray, drawn: Drawn) -> np.ndarray:
+    return np.stack([keras_affine(i, *parameters) for i, *parameters in zip(images, *drawn, strict=True)])
+
+
+def _apply(images: np.ndarray, affines: np.ndarray) -> np.ndarray:
+    out = np.empty_like(images)
+    for image, affine, result in zip(images, affines, out, strict=True):
+        warp(image, affine, result)
+    return out
+
+
+def _passes(result: np.ndarray, reference: np.ndarray) -> bool:
+    difference = np.abs(result - reference)
+    print(f"mean {difference.mean():.3f}, largest {difference.max():.3f} grey levels")
+    return bool(difference.mean() <= 0.3 and difference.max() <= 1)
+
+
+def test_warp_is_keras_augmentation(images: np.ndarray, drawn: Drawn, reference: np.ndarray) -> None:
+    assert _passes(_apply(images, compose_affines(*drawn, SIZE)), reference)
+
+
+def _wrong_centre(theta: np.ndarray, shift: np.ndarray, zoom: np.ndarray) -> np.ndarray:
+    right = compose_affines(theta, shift, zoom, SIZE)
+    # As keras-preprocessing had it before October 2020: s/2 + .5.
+    right[:, :, 2] += 1 - right[:, :, :2].sum(-1)
+    return right
+
+
+def _wrong_order(theta: np.ndarray, shift: np.ndarray, zoom: np.ndarray) -> np.ndarray:
+    cos, sin = np.cos(theta), np.sin(theta)
+    turned = np.stack([cos * shift[:, 0] + sin * shift[:, 1], cos * shift[:, 1] - sin * shift[:, 0]], 1)
+    return compose_affines(theta, turned, zoom, SIZE)  # shift before rotation
+
+
+def _swapped_zooms(theta: np.ndarray, shift: np.ndarray, zoom: np.ndarray) -> np.ndarray:
+    return compose_affines(theta, shift, zoom[:, ::-1], SIZE)
+
+
+@pytest.mark.parametrize("wrong", [_wrong_centre, _wrong_order, _swapped_zooms])
+def test_a_wrong_transform_fails_that_test(
+    images: np.ndarray, drawn: Drawn, reference: np.ndarray, wrong: Callable[..., np.ndarray]
+) -> None:
+    assert not _passes(_apply(images, wrong(*drawn)), reference)
+
+
+def test_nearest_sampling_fails_that_test(
+    images: np.ndarray, drawn: Drawn, reference: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hamjax.data import augment
+
+    monkeypatch.setattr(augment.cv2, "INTER_LINEAR", augment.cv2.INTER_NEAREST)
+    assert not _passes(_apply(images, compose_affines(*drawn, SIZE)), reference)
+
+
+def _recover(affines: np.ndarray) -> Drawn:
+    """Read rotation, shift and zoom back off the matrices."""
+    linear = affines[:, :, :2]
+    zoom = np.sqrt((linear**2).sum(1))
+    theta = np.arctan2(linear[:, 1, 0], linear[:, 0, 0])
+    centre = SIZE / 2 - 0.5
+    moved = affines[:, :, 2] - centre + linear.sum(-1) * centre
+    cos, sin = np.cos(theta), np.sin(theta)
+    shift = np.stack([cos * moved[:, 0] + sin * moved[:, 1], cos * moved[:, 1] - sin * moved[:, 0]], 1)
+    return theta, shift, zoom
+
+
+def test_draws_fill_the_ranges_of_the_paper() -> None:
+    affines = draw_affines(Augmentation(), 4000, SIZE, np.random.default_rng(0))
+    theta, shift, zoom = _recover(affines)
+    for values, low, high in ((np.rad2deg(theta), -90, 90), (shift / SIZE, -0.1, 0.1), (zoom, 0.9, 1.1)):
+        assert low <= values.min() < low + 0.02 * (high - low)
+        assert high >= values.max() > high - 0.02 * (high - low)
+        assert values.mean() == pytest.approx((low + high) / 2, abs=0.03 * (high - low))
+    assert abs(np.corrcoef(zoom.T)[0, 1]) < 0.05  # Keras draws the two axes apart
+
+
+def test_options_do_what_they_say() -> None:
+    rng = np.random.default_rng(0)
+    turned = _recover(draw_affines(Augmentation(rotation="rot90", zoom=0, shift=0), 400, SIZE, rng))[0]
+    assert set(np.rad2deg(turned).round().astype(int) % 360) == {0, 90, 180, 270}
+    _, _, zoom = _recover(draw_affines(Augmentation(isotropic_zoom=True), 50, SIZE, rng))
+    np.testing.assert_allclose(zoom[:, 0], zoom[:, 1])
+    flipped = draw_affines(Augmentation(flips=True, degrees=0, zoom=0, shift=0), 400, SIZE, rng)
+    signs = {tuple(np.sign(np.diag(a[:, :2])).astype(int)) for a in flipped}
+    assert signs == {(1, 1), (1, -1), (-1, 1), (-1, -1)}

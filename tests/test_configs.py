@@ -1,0 +1,75 @@
+"""The configs on disk are the grid, and bad values are refused by key."""
+
+import importlib.util
+import itertools
+from pathlib import Path
+
+import pytest
+
+from hamjax.config import Config, validate
+from hamjax.errors import UserError
+from hamjax.recipes import MODELS, make_config
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+FILE_NAMES = {"cnn": "cnn", "densenet201": "densenet"}
+
+
+def _load(path: Path) -> Config:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
+
+
+def test_files_are_the_product_of_models_and_strategies() -> None:
+    cells = {f"{FILE_NAMES[m]}_s{s}" for m, s in itertools.product(MODELS, range(1, 6))}
+    assert {path.stem for path in CONFIGS.glob("*.py")} == cells | {"quickstart"}
+
+
+@pytest.mark.parametrize(("model", "strategy"), list(itertools.product(MODELS, range(1, 6))))
+def test_a_file_is_its_cell(model: str, strategy: int) -> None:
+    path = CONFIGS / f"{FILE_NAMES[model]}_s{strategy}.py"
+    config = _load(path)
+    assert config == make_config(model=model, strategy=f"s{strategy}")
+    assert f"--config configs/{path.name}" in path.read_text()
+    first = make_config(model=model, strategy="s1").to_dict()
+    first["sampling"]["strategy"] = f"s{strategy}"
+    assert config.to_dict() == first
+
+
+def test_recipes_are_the_papers() -> None:
+    cnn, densenet = (make_config(model=m, strategy="s5") for m in ("cnn", "densenet201"))
+    for config, epochs, optimizer in ((cnn, 50, "adam"), (densenet, 30, "rmsprop")):
+        assert (config.train.epochs, config.optimizer.name) == (epochs, optimizer)
+        assert (config.train.global_batch_size, config.data.image_size, config.data.split) == (16, 224, "paper")
+    assert densenet.model.weights == "imagenet"
+
+
+def test_a_config_survives_being_written_down() -> None:
+    config = make_config(model="cnn", strategy="s4", sampling__given_weights=(1.0,) * 7)
+    assert Config.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("data__split", "random"), ("data__image_size", 0), ("train__epochs", 0), ("optimizer__name", "sgd"),
+     ("optimizer__learning_rate", float("nan")), ("sampling__weight_rule", "given"), ("data__nonsense", 1)],
+)  # fmt: skip
+def test_bad_values_are_refused_by_key(key: str, value: object) -> None:
+    with pytest.raises(UserError, match=key.replace("__", ".").replace("weight_rule", "given_weights")):
+        make_config(model="cnn", strategy="s1", **{key: value})
+
+
+@pytest.mark.parametrize(("model", "strategy"), [("vgg", "s1"), ("cnn", "s6")])
+def test_unknown_cells_are_refused(model: str, strategy: str) -> None:
+    with pytest.raises(UserError, match="expected one of"):
+        make_config(model=model, strategy=strategy)
+
+
+def test_all_wrong_keys_are_named_at_once() -> None:
+    config = make_config(model="cnn", strategy="s1")
+    config.data.split, config.train.epochs = "random", -1
+    with pytest.raises(UserError, match=r"(?s)data.split.*train.epochs"):
+        validate(config)

@@ -1,0 +1,162 @@
+"""Downloads against a server on this machine that behaves as badly as real ones."""
+
+import hashlib
+import http.server
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hamjax.data import official
+from hamjax.download import fetch, require_secure
+from hamjax.errors import UserError
+
+CONTENT = np.random.default_rng(0).bytes(3_000_000)
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+@dataclass
+class Server:
+    """What the server does, and what it was asked."""
+
+    url: str = ""
+    content: bytes = CONTENT
+    cut_after: int = 0  # bytes a connection gives before it breaks; 0: never
+    serves_ranges: bool = True
+    status: int = 200
+    failures: int = 0  # requests to answer with 503 first
+    requests: list[dict[str, str]] = field(default_factory=list)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            state.requests.append(dict(self.headers))
+            if state.status != 200 or state.failures:
+                state.failures = max(state.failures - 1, 0)
+                self.send_error(state.status if state.status != 200 else 503)
+                return
+            asked = self.headers.get("Range")
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and state.serves_ranges else 0
+            body = state.content[start:]
+            self.send_response(206 if start else 200)
+            if start:
+                last = len(state.content) - 1
+                self.send_header("Content-Range", f"bytes {start}-{last}/{len(state.content)}")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: state.cut_after or None])
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.url = f"http://127.0.0.1:{httpd.server_port}/file.zip"
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield state
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+def _fetch(server: Server, path: Path, md5: str = MD5, size: int | None = len(CONTENT)) -> str:
+    said: list[str] = []
+    fetch(server.url, path, md5=md5, size=size, attempts=3, pause=0.01, timeout=5, say=said.append)
+    return "\n".join(said)
+
+
+@pytest.mark.parametrize("size", [len(CONTENT), None])
+def test_a_file_is_fetched_once(server: Server, tmp_path: Path, size: int | None) -> None:
+    path = tmp_path / "new" / "file.zip"
+    _fetch(server, path, size=size)
+    assert path.read_bytes() == CONTENT
+    assert "there already" in _fetch(server, path)
+    assert len(server.requests) == 1
+    assert not server.requests[0]["User-Agent"].startswith("Python")
+
+
+@pytest.mark.parametrize("serves_ranges", [True, False])
+@pytest.mark.parametrize("size", [len(CONTENT), None])
+def test_dropped_connections_are_resumed(server: Server, tmp_path: Path, serves_ranges: bool, size: int | None) -> None:
+    server.cut_after = 1_200_000 if serves_ranges else 0
+    server.serves_ranges = serves_ranges
+    if not serves_ranges:  # an earlier start left a part that this server cannot go on from
+        (tmp_path / "file.zip.part").write_bytes(b"x" * 1000)
+    _fetch(server, tmp_path / "file.zip", size=size)
+    assert (tmp_path / "file.zip").read_bytes() == CONTENT
+    ranges = [request.get("Range") for request in server.requests]
+    assert ranges == ([None, "bytes=1200000-", "bytes=2400000-"] if serves_ranges else ["bytes=1000-"])
+
+
+def test_a_part_of_an_earlier_start_is_continued(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file.zip.part").write_bytes(CONTENT[:2_000_000])
+    _fetch(server, tmp_path / "file.zip")
+    assert (tmp_path / "file.zip").read_bytes() == CONTENT
+    assert server.requests[0]["Range"] == "bytes=2000000-"
+
+
+def test_wrong_bytes_are_refused_and_not_kept(server: Server, tmp_path: Path) -> None:
+    server.content = CONTENT[:-1] + b"?"
+    with pytest.raises(UserError, match=f"expected MD5 {MD5}, got"):
+        _fetch(server, tmp_path / "file.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_local_file_of_other_content_is_fetched_again(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file.zip").write_bytes(b"old")
+    _fetch(server, tmp_path / "file.zip")
+    assert (tmp_path / "file.zip").read_bytes() == CONTENT
+
+
+def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path) -> None:
+    server.failures = 2
+    assert "503" in _fetch(server, tmp_path / "file.zip")
+    assert (tmp_path / "file.zip").read_bytes() == CONTENT
+
+
+def test_a_dead_server_is_given_up_on_with_the_way_out(server: Server, tmp_path: Path) -> None:
+    server.failures = 100
+    with pytest.raises(UserError, match=rf"503.*by hand \(MD5 {MD5}\)"):
+        _fetch(server, tmp_path / "file.zip")
+    assert len(server.requests) == 3
+
+
+def test_a_refusal_is_not_repeated(server: Server, tmp_path: Path) -> None:
+    server.status = 403
+    with pytest.raises(UserError, match="403"):
+        _fetch(server, tmp_path / "file.zip")
+    assert len(server.requests) == 1
+
+
+def test_no_network_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected to download file.zip"):
+        fetch("http://127.0.0.1:9/file.zip", tmp_path / "file.zip", md5=MD5, attempts=2, pause=0.01, say=print)
+
+
+def test_a_full_disk_is_refused_before_anything_comes(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="bytes of free space"):
+        _fetch(server, tmp_path / "file.zip", size=10**18)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("url", ["http://example.org/x", "ftp://example.org/x", "file:///etc/passwd"])
+def test_only_tls_or_this_machine(url: str) -> None:
+    with pytest.raises(UserError, match="expected https"):
+        require_secure(url)
+
+
+def test_official_files_come_from_a_mirror_with_the_published_hashes(server: Server, tmp_path: Path) -> None:
+    mirror = server.url.removesuffix("/file.zip")
+    server.content = CONTENT[: official.FILES[0].size]
+    with pytest.raises(UserError, match=official.FILES[0].md5):
+        official.download(tmp_path, mirror=mirror, say=print)
+    assert [f.name for f in official.FILES] == [
+        "HAM10000_metadata.csv", "HAM10000_images_part_1.zip", "HAM10000_images_part_2.zip",
+    ]  # fmt: skip

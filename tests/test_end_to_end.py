@@ -1,0 +1,355 @@
+"""A whole run in small: its directory, its second start, its refusals, its evaluation."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import hamjax
+from hamjax import distributed
+from hamjax.config import Config
+from hamjax.data.metadata import CLASSES
+from hamjax.errors import DivergedError, PreemptedError, UserError
+from hamjax.telemetry import read_records
+from tests.conftest import read_rows
+
+Tiny = Callable[..., Config]
+REPORT = ("test.json", "predictions_test.csv", "index.html", "confusion_matrix.png", "training_curves.png",
+          "class_histogram.png", "sample_sheet.png")  # fmt: skip
+ROOT = Path(__file__).parents[1]
+EPOCH = 27  # steps; see `tiny`
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
+    """A finished run; not to be changed."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    hamjax.train(_make(data_dir), workdir)
+    return workdir
+
+
+def _make(data_dir: Path) -> Config:
+    return hamjax.make_config(
+        model="cnn", strategy="s5", data__name="synthetic", data__data_dir=str(data_dir),
+        data__synthetic_images=300, data__image_size=16, data__split="honest", sampling__threshold=40,
+        train__epochs=2, train__log_every_steps=5, train__checkpoint_every_steps=10,
+    )  # fmt: skip
+
+
+def _comparable(workdir: Path) -> dict[str, Any]:
+    """Everything that two equal runs must have alike."""
+    records = [
+        {k: v for k, v in line.items() if k != "wall_s" and not k.startswith("throughput/")}
+        for line in read_records(workdir / "metrics.jsonl")
+    ]
+    texts = {name: (workdir / "report" / name).read_text() for name in REPORT[:2]}
+    return {"records": records, "split": (workdir / "split.csv").read_text(), **texts}
+
+
+def test_the_run_directory_is_complete(finished: Path) -> None:
+    for name in ("config.json", "split.csv", "metrics.jsonl", *(f"report/{name}" for name in REPORT)):
+        assert (finished / name).stat().st_size > 0
+    assert list(finished.glob("events.*"))
+    assert {p.name for p in (finished / "checkpoints").iterdir()} == {"last", "best"}
+    for name in REPORT[3:]:
+        with Image.open(finished / "report" / name) as image:
+            assert min(image.size) > 400
+    stored = json.loads((finished / "config.json").read_text())
+    assert stored["environment"]["packages"]["jax"]
+    assert Path(stored["config"]["data"]["data_dir"]).is_absolute()
+
+
+def test_the_summary_holds_what_others_rely_on(finished: Path) -> None:
+    summary = json.loads((finished / "report" / "test.json").read_text())
+    with (finished / "split.csv").open(newline="") as file:
+        tested = {row["image_id"]: row["dx"] for row in csv.DictReader(file) if row["split"] == "test"}
+    assert summary["n"] == len(tested) == np.sum(summary["confusion_matrix"])
+    assert summary["classes"] == list(CLASSES)
+    assert summary["split"]["counts"]["test"] == {dx: list(tested.values()).count(dx) for dx in CLASSES}
+    assert (summary["model"], summary["strategy"], summary["seed"]) == ("cnn", "s5", 0)
+    assert summary["checkpoint"]["name"] == "best"
+    assert summary["params_total"] == summary["params_trainable"]
+    assert "drawn" in summary["images_note"]
+    with (finished / "report" / "predictions_test.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["image_id"]: row["dx"] for row in rows} == tested
+    probabilities = np.array([[float(row[dx]) for dx in CLASSES] for row in rows])
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-7)
+    right = [CLASSES[k] == row["dx"] for k, row in zip(probabilities.argmax(1), rows, strict=True)]
+    assert np.mean(right) == pytest.approx(summary["accuracy"])
+
+
+def test_the_page_is_self_contained_and_described(finished: Path) -> None:
+    class Reader(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.images: list[dict[str, str | None]] = []
+            self.references: list[str | None] = []
+            self.headers = 0
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            values = dict(attrs)
+            self.references += [values[k] for k in ("src", "href") if k in values]
+            self.headers += tag == "th"
+            if tag == "img":
+                self.images.append(values)
+
+    reader = Reader()
+    reader.feed((finished / "report" / "index.html").read_text())
+    assert len(reader.images) == 4
+    assert all(image["alt"] for image in reader.images)
+    assert all((url or "").startswith("data:") for url in reader.references)
+    assert reader.headers > 20
+
+
+def test_a_finished_run_reprints_its_report(finished: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file() and p.name != ".lock"}
+    assert hamjax.train(_make(data_dir), finished) is None
+    assert "balanced accuracy" in capsys.readouterr().out
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+def test_another_config_is_refused_by_key(finished: Path, data_dir: Path) -> None:
+    config = _make(data_dir)
+    config.optimizer.learning_rate = 0.5
+    with pytest.raises(UserError, match=r"optimizer.learning_rate \(0.001 there, 0.5 now\)"):
+        hamjax.train(config, finished)
+
+
+@pytest.mark.parametrize("num_threads", [0, 1, 4])
+def test_two_runs_are_the_same_for_any_number_of_threads(
+    finished: Path, data_dir: Path, tmp_path: Path, num_threads: int
+) -> None:
+    config = _make(data_dir)
+    config.data.num_threads = num_threads
+    hamjax.train(config, tmp_path / "run")
+    assert _comparable(tmp_path / "run") == _comparable(finished)
+
+
+@pytest.mark.parametrize("step", [3, 10, 26, EPOCH, 40, 2 * EPOCH])
+def test_a_run_stopped_by_sigterm_goes_on_as_if_nothing_happened(
+    finished: Path, data_dir: Path, tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hamjax.train import _Loop
+
+    advance = _Loop._advance
+
+    def signalled(self: _Loop, *args: Any) -> None:
+        advance(self, *args)
+        if self.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Loop, "_advance", signalled)
+        with pytest.raises(PreemptedError, match=f"step {step} of"):
+            hamjax.train(_make(data_dir), tmp_path / "run")
+    assert not (tmp_path / "run" / "report" / "test.json").exists()
+    result = hamjax.train(_make(data_dir), tmp_path / "run")
+    assert result is not None
+    assert int(result.state.step) == 2 * EPOCH
+    assert _comparable(tmp_path / "run") == _comparable(finished)
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
+    finished: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.rmtree(workdir / "report")
+    newest = max((workdir / "checkpoints" / "last").iterdir(), key=lambda p: int(p.name))
+    for file in newest.rglob("d/*"):
+        if file.is_file():
+            os.truncate(file, file.stat().st_size // 2)
+    hamjax.train(_make(data_dir), workdir)
+    said = capsys.readouterr().out
+    assert "skipped a damaged checkpoint" in said
+    assert "resumed at step 50" in said
+    assert _comparable(workdir) == _comparable(finished)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_good_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(DivergedError) as raised:
+        hamjax.train(tiny(optimizer__learning_rate=1e30, optimizer__schedule="none"), tmp_path / "run")
+    assert raised.value.exit_status == 3
+    assert not list((tmp_path / "run" / "checkpoints" / "last").glob("[0-9]*"))
+
+
+def test_two_jobs_in_one_directory_are_refused(finished: Path, data_dir: Path) -> None:
+    with distributed.run_lock(finished), pytest.raises(UserError, match="another process"):
+        hamjax.train(_make(data_dir), finished)
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"global_batch_size=20: .* 8 devices.* use 16 or 24"):
+        hamjax.train(tiny(train__global_batch_size=20), tmp_path / "run")
+
+
+def test_a_collapsed_run_raises_its_alarm(tiny: Tiny, tmp_path: Path) -> None:
+    result = hamjax.train(tiny(optimizer__learning_rate=1e-12, train__epochs=1), tmp_path / "run")
+    assert result is not None
+    assert any(alarm.startswith("collapse") for alarm in result.report.summary["alarms"])
+    assert any("alarm" in line for line in read_records(tmp_path / "run" / "metrics.jsonl"))
+    assert "Alarm" in (tmp_path / "run" / "report" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("per_dispatch", [1, 4])
+def test_several_steps_a_dispatch_train_as_well(tiny: Tiny, tmp_path: Path, per_dispatch: int) -> None:
+    config = tiny(train__epochs=1, train__steps_per_dispatch=per_dispatch)
+    result = hamjax.train(config, tmp_path / "run")
+    assert result is not None
+    assert int(result.state.step) == EPOCH
+    steps = [line["step"] for line in read_records(tmp_path / "run" / "metrics.jsonl") if "train/loss" in line]
+    assert steps == [5, 10, 15, 20, 25, 27]
+
+
+# The commands, as a user gives them.
+
+
+def _command(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+def _evaluate(workdir: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    words = ("--workdir", str(workdir), "--out", str(out), *more)
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    return subprocess.run(
+        [sys.executable, "scripts/evaluate_checkpoint.py", *words],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, env={**os.environ, **flags},
+    )  # fmt: skip
+
+
+def test_evaluating_a_checkpoint_reproduces_the_report(finished: Path, tmp_path: Path) -> None:
+    workdir = Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.rmtree(workdir / "report")
+    done = _evaluate(workdir, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    for name in ("test.json", "predictions_test.csv"):
+        assert (tmp_path / "out" / name).read_text() == (finished / "report" / name).read_text()
+    assert {p.name for p in (tmp_path / "out").iterdir()} == set(REPORT)
+
+
+@pytest.mark.parametrize(("asked", "name", "step"), [("last", "last", 54), ("50", "last", 50)])
+def test_a_checkpoint_can_be_chosen(finished: Path, asked: str, name: str, step: int) -> None:
+    report, _ = hamjax.evaluate(finished, checkpoint=asked, split="val")
+    assert report.summary["checkpoint"] == {"name": name, "step": step}
+    assert report.summary["partition"] == "val"
+
+
+def _no_checkpoints(workdir: Path) -> None:
+    shutil.rmtree(workdir / "checkpoints")
+
+
+def _truncated(workdir: Path) -> None:
+    for file in (workdir / "checkpoints").rglob("*"):
+        if file.is_file() and file.stat().st_size > 100:
+            os.truncate(file, 50)
+
+
+def _foreign(workdir: Path) -> None:
+    for file in (workdir / "checkpoints").rglob("host/metadata"):
+        file.write_text(file.read_text().replace('"seed": 0', '"seed": 7'))
+
+
+def _no_run(workdir: Path) -> None:
+    shutil.rmtree(workdir)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [(_no_checkpoints, "expected the checkpoints of a run, got none"), (_truncated, "whole checkpoint"),
+     (_foreign, "belongs to another run"), (_no_run, "expected a run directory")],
+)  # fmt: skip
+def test_a_bad_checkpoint_is_refused(
+    finished: Path, tmp_path: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    workdir = Path(shutil.copytree(finished, tmp_path / "run"))
+    damage(workdir)
+    done = _evaluate(workdir, tmp_path / "out")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no --config"),
+        (["--config", "configs/none.py"], "configs/none.py"),
+        (["--config", "configs/cnn_s2.py", "--config.data.nonsense=1"], "nonsense"),
+        (["--config", "configs/cnn_s2.py", "--config.train.epochs=many"], "many"),
+        (["--config", "configs/cnn_s2.py", "--config.sampling.strategy=s9"], "s9"),
+        (["--config", "configs/cnn_s2.py", "--config.data.split=random"], "data.split"),
+        (["--config", "configs/cnn_s2.py", "--nonsense"], "nonsense"),
+        (["--config", "configs/cnn_s2.py", "extra"], "extra"),
+        (["--config", "configs/cnn_s2.py"], "--download"),
+        (["--config", "configs/cnn_s2.py", "--config.data.source_dir=nowhere"], "nowhere"),
+        (["--config", "configs/densenet_s5.py"], "model.weights=random"),
+    ],
+)
+def test_the_command_line_refuses_with_status_2(tmp_path: Path, words: list[str], message: str) -> None:
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    done = _command("-m", "hamjax.main", *words, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_preparing_refuses_with_status_2(copy: Path, tmp_path: Path) -> None:
+    gone = sorted(copy.glob("*.jpg"))[0]
+    gone.unlink()
+    command = (
+        "scripts/prepare_data.py",
+        "--source",
+        str(copy),
+        "--data-dir",
+        str(tmp_path / "d"),
+        "--image-size",
+        "16",
+    )
+    done = _command(*command)
+    assert done.returncode == 2
+    assert gone.stem in done.stderr
+    done = _command(*command, "--allow-missing")
+    assert done.returncode == 0
+    assert f"{len(read_rows(copy)) - 1} images" in done.stdout
+    assert gone.stem in done.stdout
+
+
+def test_a_second_signal_ends_the_run_at_once() -> None:
+    with distributed.StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
+    code = (
+        "import time; from pathlib import Path; from hamjax.distributed import run_lock\n"
+        f"with run_lock(Path({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(UserError), distributed.run_lock(tmp_path):
+            pass
+        holder.kill()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            with distributed.run_lock(tmp_path):
+                return
+        except UserError:
+            threading.Event().wait(0.1)
+    pytest.fail("the lock outlived its process")
