@@ -142,7 +142,7 @@ class Checkpoints:
         except Exception as error:  # orbax, tensorstore and json each raise their own kinds
             first = str(error).strip().splitlines()[:1]
             raise UserError(
-                f"{self.folder / kind / str(step)}: expected a whole checkpoint of this run, got {type(error).__name__}: "
-                f"{first[0][:300] if first else ''}; it is truncated or not ours. Remove it "
+                f"{self.folder / kind / str(step)}: expected a whole checkpoint of this run, got "
+                f"{type(error).__name__}: {first[0][:300] if first else ''}; it is truncated or not ours. Remove it "
                 "to go on without it, or name another one with --checkpoint."
             ) from error

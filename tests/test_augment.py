@@ -1,6 +1,7 @@
 """The one composed affine is Keras's three, within half a grey level."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +25,9 @@ def keras_affine(image: np.ndarray, theta: float, shift: np.ndarray, zoom: np.nd
     offset = np.array([[1, 0, x], [0, 1, y], [0, 0, 1]])
     reset = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1]])
     matrix = offset @ matrix @ reset
+    affine_transform: Any = ndimage.affine_transform  # its stubs want one offset for all axes
     channels = [
-        ndimage.affine_transform(channel, matrix[:2, :2], tuple(matrix[:2, 2]), order=1, mode="nearest")
+        affine_transform(channel, matrix[:2, :2], matrix[:2, 2], order=1, mode="nearest")
         for channel in np.moveaxis(image.astype(np.float64), 2, 0)
     ]
     return np.stack(channels, -1)

@@ -44,13 +44,15 @@ def test_densenet_backbone_counts_as_keras_without_top() -> None:
 
 
 def test_densenet_layers_carry_keras_names() -> None:
-    network = keras.applications.DenseNet201(include_top=False, weights=None, input_shape=(32, 32, 3))
+    no_weights: Any = None
+    network = keras.applications.DenseNet201(include_top=False, weights=no_weights, input_shape=(32, 32, 3))
     expected = {layer.name: [w.shape for w in layer.weights] for layer in network.layers if layer.weights}
-    variables = init_variables(create_model("densenet201"), image_size=32, seed=0)
+    variables: Any = init_variables(create_model("densenet201"), image_size=32, seed=0)
     order = ("kernel", "scale", "bias", "mean", "var")
+    flatten: Any = traverse_util.flatten_dict
     ours: dict[str, dict[str, tuple[int, ...]]] = {}
     for kind in ("params", "batch_stats"):
-        for (layer, leaf), value in traverse_util.flatten_dict(variables[kind]["backbone"]).items():
+        for (layer, leaf), value in flatten(variables[kind]["backbone"]).items():
             ours.setdefault(layer, {})[leaf] = value.shape
     assert {name: [leaves[k] for k in order if k in leaves] for name, leaves in ours.items()} == expected
 
@@ -131,7 +133,7 @@ def test_batch_norm_is_keras(float64: None, train: bool) -> None:
     scale, bias, mean, var = (RNG.uniform(0.5, 2, 6) for _ in range(4))
     reference.set_weights([scale, bias, mean, var])
     variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": {"mean": mean, "var": var}}
-    model = BatchNorm(dtype=jnp.float64)
+    model: Any = BatchNorm(dtype=jnp.float64)
     y, updated = model.apply(variables, jnp.asarray(x), train=train, mutable=["batch_stats"])
     np.testing.assert_allclose(y, np.asarray(reference(x, training=train)), rtol=1e-9)
     stored = [updated["batch_stats"][name] for name in ("mean", "var")]
@@ -141,7 +143,8 @@ def test_batch_norm_is_keras(float64: None, train: bool) -> None:
 
 def test_per_device_statistics_are_those_of_each_part(float64: None) -> None:
     x = jnp.asarray(RNG.normal(3, 2, (8, 3, 3, 5)))
-    grouped, alone = BatchNorm(groups=4, dtype=jnp.float64), BatchNorm(dtype=jnp.float64)
+    grouped: Any = BatchNorm(groups=4, dtype=jnp.float64)
+    alone: Any = BatchNorm(dtype=jnp.float64)
     variables = alone.init(jax.random.key(0), x, train=False)
     y, updated = grouped.apply(variables, x, train=True, mutable=["batch_stats"])
     parts = [alone.apply(variables, part, train=True, mutable=["batch_stats"]) for part in jnp.split(x, 4)]
@@ -214,7 +217,7 @@ def test_densenet_with_shared_statistics_is_the_textbook_densenet(float64: None,
 
 def test_pointwise_convolution_is_a_convolution(float64: None) -> None:
     x = jnp.asarray(RNG.normal(size=(2, 4, 5, 6)))
-    layer = PointwiseConv(3, jnp.float64)
+    layer: Any = PointwiseConv(3, jnp.float64)
     variables = layer.init(jax.random.key(0), x)
     np.testing.assert_allclose(layer.apply(variables, x), _plain_conv(x, variables["params"]["kernel"]), rtol=1e-12)
 
