@@ -27,6 +27,8 @@ def parse(argv: Sequence[str]) -> tuple[Config, Path]:
     try:
         rest = flags.FLAGS(list(argv))
         config = _CONFIG.value
+        if config is not None:
+            _ = config.data  # a config that could not be loaded says why only when it is used
     # A config file is Python and may raise anything; a mistake there is the user's to mend.
     except Exception as error:
         if isinstance(error, UserError):

@@ -75,8 +75,9 @@ def train(config: Config, workdir: str | Path) -> TrainResult | None:
         with contextlib.closing(Checkpoints(workdir / "checkpoints", experiment.identity())) as checkpoints:
             loop = _Loop(experiment, checkpoints, workdir, stop)
             loop.restore()
-            loop.run()
-            return TrainResult(loop.state, loop.report())
+            with contextlib.closing(loop.records):
+                loop.run()
+                return TrainResult(loop.state, loop.report())
 
 
 class _Loop:
@@ -93,6 +94,7 @@ class _Loop:
         self.validated_step = 0
         self.step = 0
         self.metrics, self.meter = self._empty_metrics(), Meter()
+        self._set_rate()
         self._dispatch = compile_train_step(
             make_train_step(
                 experiment.model,
@@ -118,6 +120,7 @@ class _Loop:
             vars(self.schedule).update(host["schedule"])
             self.best, self.validated_step = host["best"], host["validated_step"]
             self.step = int(self.state.step)
+            self._set_rate()
             print(f"resumed at step {self.step}")
         self.records = Records(self.workdir, self.step)
 
@@ -157,7 +160,6 @@ class _Loop:
         result = make_report(
             logits, experiment.dataset, experiment.split, splits.TEST, config=experiment.config, facts=facts
         )
-        self.records.close()
         report.write_report(self.workdir / "report", result, experiment, self.workdir / "metrics.jsonl")
         print(report.format_summary(result.summary, self.workdir))
         return result
@@ -175,8 +177,7 @@ class _Loop:
         start = time.perf_counter()
         batch = next(chunks)
         wait = time.perf_counter() - start
-        rate = jnp.float32(self.schedule.learning_rate)
-        self.state, self.metrics = self._dispatch(self.state, self.metrics, batch, rate)
+        self.state, self.metrics = self._dispatch(self.state, self.metrics, batch, self._rate)
         self.step += count
         self.meter.add(count * self.experiment.config.train.global_batch_size, count, wait)
         self.progress.advance(count)
@@ -242,6 +243,7 @@ class _Loop:
             self.progress.say(f"warning: validation has collapsed: {collapsed}")
             self.records.write(self.step, epoch=self._epoch(), alarm=f"collapse: {collapsed}")
         if changed:
+            self._set_rate()
             self.progress.say(f"learning rate reduced to {self.schedule.learning_rate:g}")
         self.validated_step = self.step
         if result["balanced_accuracy"] > self.best["balanced_accuracy"]:
@@ -267,7 +269,6 @@ class _Loop:
                 self._finite_means()
             self._save("last")
         self.checkpoints.wait()
-        self.records.close()
         raise PreemptedError(
             f"stopped by SIGTERM at step {self.step} of {self.experiment.num_steps}; the state is saved. "
             "Start the same command again to go on."
@@ -285,6 +286,10 @@ class _Loop:
             mesh=experiment.mesh,
             should_stop=lambda: self.stop.requested,
         )
+
+    def _set_rate(self) -> None:
+        """Put the learning rate on every device once, not at every step."""
+        self._rate = put_replicated(jnp.float32(self.schedule.learning_rate), self.experiment.mesh)
 
     def _empty_metrics(self) -> Any:
         return put_replicated(empty_metrics(), self.experiment.mesh)

@@ -70,9 +70,14 @@ def make_train_step(
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = jax.tree.map(lambda p, u: p - learning_rate.astype(p.dtype) * u, state.params, updates)
         new = TrainMetrics.single_from_model_output(
-            loss=loss, logits=logits, labels=batch["label"], grad_norm=optax.global_norm(grads)
+            loss=loss.astype(jnp.float32),
+            logits=logits,
+            labels=batch["label"],
+            grad_norm=optax.tree.norm(grads).astype(jnp.float32),
         )
-        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics.merge(new)
+        # clu counts in int64 where that is on; a scan's carry must keep its types.
+        merged = jax.tree.map(lambda a, b: b.astype(a.dtype), metrics, metrics.merge(new))
+        return TrainState(state.step + 1, params, batch_stats, opt_state), merged
 
     return train_step
 

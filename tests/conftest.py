@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
+import keras
 import pytest
 
 from hamjax.config import Config
@@ -26,8 +27,10 @@ IMAGES = 300
 
 @pytest.fixture(autouse=True)
 def _user_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the user's own compilation cache out of it; tests share one of their own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    """Keep the user's own compilation cache out of it; all workers share one."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +47,7 @@ def _drawn_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
     source = SyntheticSource(IMAGES)
     with (folder / "HAM10000_metadata.csv").open("w", newline="") as file:
-        writer = csv.DictWriter[str](file, COLUMNS, extrasaction="ignore")
+        writer: csv.DictWriter[str] = csv.DictWriter(file, list(COLUMNS), extrasaction="ignore")
         writer.writeheader()
         writer.writerows(source.metadata.rows())
     for image_id in source.metadata.image_id.tolist():
@@ -88,8 +91,12 @@ def tiny(data_dir: Path) -> Callable[..., Config]:
 @pytest.fixture
 def float64() -> Iterator[None]:
     """Compute in float64, where frameworks and devices can be compared closely."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     with jax.enable_x64(True):
         yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
 
 
 def read_rows(folder: Path) -> list[dict[str, str]]:

@@ -19,7 +19,7 @@ from hamjax.sharding import make_mesh, put_batch, put_replicated, split_batch
 from hamjax.train_state import TrainState, create_train_state
 from hamjax.train_step import compile_train_step, make_train_step
 
-WEIGHTS = np.array([4.2, 2.5, 1.2, 11.3, 1.1, 0.23, 9.6], np.float32)
+WEIGHTS = np.array([1.55, 1.6, 1.68, 1.5, 1.52, 0.31, 1.4], np.float32)  # like those of S5
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "dense", "predictions")
 
 
@@ -57,13 +57,13 @@ def _train(
     return state, losses
 
 
-def _keras_cnn(size: int, dtype: str) -> keras.Model:
+def _keras_cnn(size: int) -> keras.Model:
     layers = keras.layers
-    conv = functools.partial(layers.Conv2D, kernel_size=3, padding="same", activation="relu", dtype=dtype)
-    pool, dense = functools.partial(layers.MaxPooling2D, dtype=dtype), functools.partial(layers.Dense, dtype=dtype)
+    conv = functools.partial(layers.Conv2D, kernel_size=3, padding="same", activation="relu")
     return keras.Sequential(
-        [layers.Input((size, size, 3), dtype=dtype), conv(32), conv(32), pool(), conv(64), conv(64), pool(),
-         layers.Flatten(), dense(128, activation="relu"), dense(7, activation="softmax")]
+        [layers.Input((size, size, 3)), conv(32), conv(32), layers.MaxPooling2D(), conv(64), conv(64),
+         layers.MaxPooling2D(), layers.Flatten(), layers.Dense(128, activation="relu"),
+         layers.Dense(7, activation="softmax")]
     )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def _as_keras(params: Any) -> list[np.ndarray]:
 def test_weighted_loss_is_keras() -> None:
     model = create_model("cnn", dropout=False)
     params = init_variables(model, image_size=16, seed=2)["params"]
-    reference = _keras_cnn(16, "float32")
+    reference = _keras_cnn(16)
     reference.set_weights(_as_keras(params))
     reference.compile(optimizer=keras.optimizers.SGD(0.0), loss="sparse_categorical_crossentropy")
     (batch,) = _batches(1, 16, 8)
@@ -101,18 +101,14 @@ def test_loss_reductions() -> None:
 )
 def test_five_steps_are_keras(float64: None, name: str, optimizer: Callable[..., Any]) -> None:
     batches = _batches(5, 16, 8)
-    keras.config.set_floatx("float64")
-    try:
-        reference = _keras_cnn(16, "float64")
-        model = create_model("cnn", compute_dtype="float64", dropout=False)
-        reference.set_weights(_as_keras(init_variables(model, image_size=16, seed=2)["params"]))
-        reference.compile(optimizer=optimizer(1e-3), loss="sparse_categorical_crossentropy")
-        for batch in batches:
-            reference.train_on_batch(
-                batch["image"][0] / 255, batch["label"][0], class_weight=dict(enumerate(WEIGHTS.astype(float).tolist()))
-            )
-    finally:
-        keras.config.set_floatx("float32")
+    reference = _keras_cnn(16)
+    model = create_model("cnn", compute_dtype="float64", dropout=False)
+    reference.set_weights(_as_keras(init_variables(model, image_size=16, seed=2)["params"]))
+    reference.compile(optimizer=optimizer(1e-3), loss="sparse_categorical_crossentropy")
+    for batch in batches:
+        reference.train_on_batch(
+            batch["image"][0] / 255, batch["label"][0], class_weight=dict(enumerate(WEIGHTS.astype(float).tolist()))
+        )
     state, _ = _train(model, name, batches, jax.devices()[:1], 1e-3)
     for ours, theirs in zip(_as_keras(state.params), reference.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)
@@ -183,7 +179,7 @@ def test_one_device_and_eight_agree_in_float64(float64: None, name: str) -> None
 @pytest.mark.parametrize("name", ["cnn", "densenet"])
 def test_one_device_and_eight_agree_in_float32(name: str) -> None:
     model, batches = _network(name, "float32"), _batches(20, 16, 16)
-    one, eight = (_train(model, "adam", batches, jax.devices()[:n], 1e-3)[1] for n in (1, 8))
+    one, eight = (_train(model, "adam", batches, jax.devices()[:n], 1e-4)[1] for n in (1, 8))
     np.testing.assert_allclose(one, eight, rtol=0, atol=1e-3)
 
 
@@ -211,7 +207,7 @@ def test_a_step_compiles_once_and_moves_nothing_unasked() -> None:
         unroll=True,
     )
     state = put_replicated(create_train_state(init_variables(model, image_size=16, seed=2), tx), mesh)
-    metrics, rate = put_replicated(empty_metrics(), mesh), jnp.float32(1e-3)
+    metrics, rate = put_replicated((empty_metrics(), jnp.float32(1e-3)), mesh)
     placed = [put_batch(batch, split_batch(mesh, 1)) for batch in batches]
     for i, batch in enumerate(placed):
         with jax.transfer_guard("disallow" if i > 1 else "allow"):

@@ -19,7 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from hamjax.data.metadata import Metadata
-from hamjax.data.records import read_columns
+from hamjax.data.records import Records, read_columns
 from hamjax.errors import UserError
 
 CHUNK = 64
@@ -71,7 +71,7 @@ def resize(image: Image.Image, size: int, how: str) -> np.ndarray:
 
 
 def load_cache(
-    open_records: Callable[[], Any], details: dict[str, Any], folder: Path, *, size: int, how: str, say: Say
+    open_records: Callable[[], Records], details: dict[str, Any], folder: Path, *, size: int, how: str, say: Say
 ) -> Dataset:
     """Map the cache of these records, building it first where there is none.
 
@@ -130,7 +130,7 @@ def _crc32(array: np.ndarray) -> int:
     return crc
 
 
-def _build(records: Any, pixels: Path, sidecar: Path, expected: dict[str, Any], size: int, how: str) -> None:
+def _build(records: Records, pixels: Path, sidecar: Path, expected: dict[str, Any], size: int, how: str) -> None:
     # Plain writes, not a memory map: a full disk must be an error, not a SIGBUS.
     order = np.argsort([records[i]["image_id"] for i in range(len(records))])
     part = pixels.with_suffix(f".part{os.getpid()}")
@@ -154,7 +154,7 @@ def _build(records: Any, pixels: Path, sidecar: Path, expected: dict[str, Any], 
         part.unlink(missing_ok=True)
 
 
-def _write_pixels(file: BinaryIO, records: Any, order: np.ndarray, size: int, how: str) -> int:
+def _write_pixels(file: BinaryIO, records: Records, order: np.ndarray, size: int, how: str) -> int:
     def load(row: int) -> np.ndarray:
         return resize(decode(records[row]["image"]), size, how)
 
@@ -172,7 +172,7 @@ def _write_pixels(file: BinaryIO, records: Any, order: np.ndarray, size: int, ho
     return crc
 
 
-def _load_columns(open_records: Callable[[], Any], path: Path) -> Metadata:
+def _load_columns(open_records: Callable[[], Records], path: Path) -> Metadata:
     """Read the table from a small copy beside the cache: 10,015 records take seconds."""
     try:
         with np.load(path, allow_pickle=False) as columns:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from hamjax.data.cache import Dataset, Say, decode, load_cache
 from hamjax.data.metadata import Metadata
-from hamjax.data.records import RECORDS_VERSION, open_records, write_records
+from hamjax.data.records import RECORDS_VERSION, Records, write_records
 from hamjax.data.sources import LocalSource, Source
 from hamjax.data.synthetic import SyntheticSource
 from hamjax.errors import UserError, name_some
@@ -63,7 +63,7 @@ def prepare(
             details = _stored_details(folder) or {}
             _refuse_dropped(details, allow_missing)
             return load_cache(
-                functools.partial(open_records, folder),
+                functools.partial(Records, folder),
                 details,
                 root / "cache",
                 size=image_size,

@@ -1,6 +1,6 @@
 """The door to the TFDS records, so that a start with a good cache does not import TFDS."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,36 @@ def write_records(name: str, source: Source, details: Mapping[str, Any], folder:
     return write_tfds(name, source, details, folder)
 
 
-def open_records(folder: Path) -> Any:
-    """Open records for random access.
+class Records:
+    """Random access to the records of a folder; an example's `image` is still encoded.
 
     Raises:
-        UserError: they are damaged.
+        UserError: they are damaged, when it first shows.
     """
-    from hamjax.data.ham10000 import read_tfds
 
-    try:
-        return read_tfds(folder)
-    except Exception as error:  # TFDS, array_record and protobuf each raise their own kinds
-        raise UserError(
-            f"{folder}: expected TFDS records, got {type(error).__name__}: {error}; "
-            "remove that folder and prepare the data again."
-        ) from error
+    def __init__(self, folder: Path) -> None:
+        from hamjax.data.ham10000 import read_tfds
+
+        self._folder = folder
+        self._examples = self._guard(read_tfds, folder)
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._guard(self._examples.__getitem__, index)
+
+    def _guard(self, read: Callable[[Any], Any], argument: Any) -> Any:
+        try:
+            return read(argument)
+        except Exception as error:  # TFDS, array_record and protobuf each raise their own kinds
+            raise UserError(
+                f"{self._folder}: expected TFDS records, got {type(error).__name__}: {error}; "
+                "remove that folder and prepare the data again."
+            ) from error
 
 
-def read_columns(records: Any) -> Metadata:
+def read_columns(records: Records) -> Metadata:
     """Read the table back from the records, ordered by `image_id`."""
     rows = []
     for i in range(len(records)):

@@ -90,22 +90,24 @@ def sample_sheet(experiment: Experiment, columns: int = 8) -> Figure:
     augmentation, images = augmentation_of(experiment.config), experiment.dataset.images
     size, labels = images.shape[1], experiment.dataset.metadata.label
     rng = np.random.default_rng(experiment.config.train.seed)
-    figure = Figure(figsize=(columns * 1.15 + 1, len(PAPER_ORDER) * 1.15), layout="constrained")
-    grid = figure.subplots(len(PAPER_ORDER), columns, squeeze=False)
-    for dx, line in zip(PAPER_ORDER, grid, strict=True):
+    pitch = size + max(size // 20, 1)
+    sheet = np.full((len(PAPER_ORDER) * pitch, columns * pitch, 3), 255, np.uint8)
+    for i, dx in enumerate(PAPER_ORDER):
         rows = np.flatnonzero((labels == CLASSES.index(dx)) & (experiment.split == TRAIN))
-        chosen = rng.permutation(rows)[:columns]
-        for axes, row in zip(line, np.resize(chosen, columns) if len(chosen) else [None] * columns, strict=True):
-            axes.set(xticks=[], yticks=[])
-            if row is None:
-                continue
+        for j, row in enumerate(rng.permutation(rows)[:columns]):
             shown = np.array(images[row])
             if augmentation is not None:
                 warp(images[row], draw_affines(augmentation, 1, size, rng)[0], shown)
-            axes.imshow(shown)
-        line[0].set_ylabel(dx, rotation=0, ha="right", va="center", fontsize=11)
-    figure.suptitle("Training images as the network sees them: " + ", ".join(
-        f"{dx} {CLASS_NAMES[dx]}" for dx in PAPER_ORDER), fontsize=7)  # fmt: skip
+            sheet[i * pitch : i * pitch + size, j * pitch : j * pitch + size] = shown
+    figure = Figure(figsize=(columns * 1.2 + 2.6, len(PAPER_ORDER) * 1.2), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(sheet)
+    centres = np.arange(len(PAPER_ORDER)) * pitch + size / 2
+    axes.set_yticks(centres, [f"{dx}\n{CLASS_NAMES[dx]}" for dx in PAPER_ORDER])
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.set_frame_on(False)
+    axes.set_title(f"Training images as the network sees them, {size}x{size}")
     return figure
 
 
