@@ -166,6 +166,7 @@ def test_a_run_stopped_by_sigterm_goes_on_as_if_nothing_happened(
     assert _comparable(tmp_path / "run") == _comparable(finished)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax's event loop, after the error
 def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
     finished: Path, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
