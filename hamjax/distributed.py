@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,11 +48,14 @@ class StopRequest:
         self._previous = signal.getsignal(signal.SIGTERM)
 
     def __enter__(self) -> "StopRequest":
-        signal.signal(signal.SIGTERM, self._on_signal)
+        # Python takes signals in its main thread alone; in a notebook's worker there is none to take.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self._previous)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._previous)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del number, frame

@@ -169,7 +169,12 @@ def choose_checkpoint(config: Config, best_step: int, last_step: int) -> tuple[s
     return kind, last_step if kind == "last" else best_step
 
 
-def evaluate(
+def evaluate(workdir: str | Path, *, checkpoint: str | None = None, split: str = TEST) -> EvalReport:
+    """Judge a checkpoint of a run on one of its partitions; see `evaluate_run`."""
+    return evaluate_run(workdir, checkpoint=checkpoint, split=split)[0]
+
+
+def evaluate_run(
     workdir: str | Path,
     *,
     checkpoint: str | None = None,

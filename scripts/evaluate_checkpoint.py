@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hamjax.distributed import enable_compilation_cache
 from hamjax.errors import UserError
-from hamjax.evaluate import evaluate
+from hamjax.evaluate import evaluate_run
 from hamjax.report import format_summary, write_report
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         enable_compilation_cache("auto")
-        report, experiment = evaluate(
+        report, experiment = evaluate_run(
             args.workdir,
             checkpoint=args.checkpoint,
             split=args.split,

@@ -20,8 +20,10 @@ MAY_IMPORT = {
     "evaluate": {"checkpoint", "config", "data", "experiment", "metrics", "run_directory", "sharding", "train_state",
                  "train_step"},
     "report": {"data", "evaluate", "experiment", "run_directory", "telemetry"},
-    "train": {"checkpoint", "config", "data", "distributed", "evaluate", "experiment", "metrics", "report",
-              "run_directory", "sharding", "telemetry", "train_state", "train_step"},
+    "loop": {"checkpoint", "data", "distributed", "evaluate", "experiment", "metrics", "optim", "report", "sharding",
+             "telemetry", "train_state", "train_step"},
+    "train": {"checkpoint", "config", "distributed", "evaluate", "experiment", "loop", "report", "run_directory",
+              "train_state"},
     "main": {"config", "train"},
     "__init__": {"config", "evaluate", "models", "recipes", "train"},
 }  # fmt: skip

@@ -146,17 +146,17 @@ LATER = [pytest.param(step, marks=pytest.mark.slow) for step in (10, EPOCH - 1, 
 def test_a_run_stopped_by_sigterm_goes_on_as_if_nothing_happened(
     finished: Path, data_dir: Path, tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hamjax.train import _Loop
+    from hamjax.loop import Loop
 
-    advance = _Loop._advance
+    advance = Loop._advance
 
-    def signalled(self: _Loop, *args: Any) -> None:
+    def signalled(self: Loop, *args: Any) -> None:
         advance(self, *args)
         if self.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_Loop, "_advance", signalled)
+        patch.setattr(Loop, "_advance", signalled)
         with pytest.raises(PreemptedError, match=f"step {step} of"):
             hamjax.train(_make(data_dir), tmp_path / "run")
     assert not (tmp_path / "run" / "report" / "test.json").exists()
@@ -246,7 +246,7 @@ def test_evaluating_a_checkpoint_reproduces_the_report(finished: Path, tmp_path:
 
 @pytest.mark.parametrize(("asked", "name", "step"), [("last", "last", 46), ("40", "last", 40)])
 def test_a_checkpoint_can_be_chosen(finished: Path, asked: str, name: str, step: int) -> None:
-    report, _ = hamjax.evaluate(finished, checkpoint=asked, split="val")
+    report = hamjax.evaluate(finished, checkpoint=asked, split="val")
     assert report.summary["checkpoint"] == {"name": name, "step": step}
     assert report.summary["partition"] == "val"
 

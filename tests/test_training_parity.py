@@ -14,7 +14,7 @@ from hamjax.losses import weighted_cross_entropy
 from hamjax.metrics import compute, empty_metrics
 from hamjax.models import create_model, init_variables
 from hamjax.models.densenet import DenseNet
-from hamjax.optim import ReduceOnPlateau, make_optimizer, make_schedule
+from hamjax.optim import ReduceOnPlateau, make_optimizer, make_schedule, restore_schedule
 from hamjax.sharding import make_mesh, put_batch, put_replicated, split_batch
 from hamjax.train_state import TrainState, create_train_state
 from hamjax.train_step import compile_train_step, make_train_step
@@ -153,7 +153,7 @@ def test_a_schedule_goes_on_from_its_state() -> None:
     a, b = (ReduceOnPlateau(1e-3, factor=0.5, floor=1e-5, patience=3, min_delta=1e-4) for _ in range(2))
     for accuracy in ACCURACIES[:9]:
         a.end_epoch(accuracy)
-    vars(b).update(a.state())
+    restore_schedule(b, a.state())
     for accuracy in ACCURACIES[9:]:
         assert a.end_epoch(accuracy) == b.end_epoch(accuracy)
     assert a.learning_rate == b.learning_rate

@@ -14,8 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from hamjax.data.metadata import CLASSES
-from hamjax.data.records import RECORDS_VERSION, TEXT_COLUMNS
+from hamjax.data.metadata import CLASSES, RECORDS_VERSION, TEXT_COLUMNS
 from hamjax.data.sources import Source
 
 CITATION = """@article{tschandl2018ham10000,

@@ -29,6 +29,8 @@ CLASS_NAMES = {
 }
 NEEDED = ("lesion_id", "image_id", "dx")
 DESCRIPTIVE = ("dx_type", "sex", "localization", "dataset")
+TEXT_COLUMNS = ("image_id", "lesion_id", *DESCRIPTIVE)
+RECORDS_VERSION = "1.0.0"  # of the columns that are kept; changes with them
 UNKNOWN = "unknown"
 NO_AGE = ("", "na", "nan", "none", UNKNOWN)
 
@@ -160,10 +162,7 @@ def from_rows(rows: Sequence[Mapping[str, Any]], *, where: str) -> Metadata:
     """
     _refuse_bad_rows(rows, where)
     rows = sorted(rows, key=lambda row: row["image_id"])
-    text = {
-        name: np.array([row.get(name) or UNKNOWN for row in rows], dtype=np.str_)
-        for name in ("image_id", "lesion_id", *DESCRIPTIVE)
-    }
+    text = {name: np.array([row.get(name) or UNKNOWN for row in rows], dtype=np.str_) for name in TEXT_COLUMNS}
     return Metadata(
         **text,
         label=np.array([CLASSES.index(row["dx"]) for row in rows], dtype=np.int32),

@@ -4,26 +4,24 @@ Nothing is written before every image of the table has been read and decoded, an
 what is written appears under its final name in one step.
 """
 
+import contextlib
 import functools
-import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from filelock import FileLock
-from tqdm import tqdm
+from filelock import FileLock, Timeout
 
-from hamjax.data.cache import Dataset, Say, decode, load_cache
-from hamjax.data.metadata import Metadata
-from hamjax.data.records import RECORDS_VERSION, Records, write_records
+from hamjax.data.cache import Dataset, Say, load_cache
+from hamjax.data.metadata import RECORDS_VERSION, Metadata
+from hamjax.data.records import Records, write_records
 from hamjax.data.sources import LocalSource, Source
 from hamjax.data.synthetic import SyntheticSource
+from hamjax.data.verify import verify
 from hamjax.errors import UserError, name_some
 
 
@@ -56,8 +54,7 @@ def prepare(
     root = Path(data_dir)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / ".lock")
-        with lock:
+        with _alone(root, say):
             source = _open_source(name, source_dir, synthetic_images, allow_missing)
             folder = prepare_records(source, root, name, allow_missing=allow_missing, say=say)
             details = _stored_details(folder) or {}
@@ -75,6 +72,21 @@ def prepare(
             f"{root}: expected a folder that data can be written to, got {error}; "
             "free some space or name another one with --config.data.data_dir (--data-dir)."
         ) from error
+
+
+@contextlib.contextmanager
+def _alone(root: Path, say: Say) -> Iterator[None]:
+    """Hold the folder: of several jobs that start together, one prepares and the rest wait."""
+    lock = FileLock(root / ".lock")
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        say(f"{root}: waiting for another process that is preparing data there")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _open_source(name: str, source_dir: str, count: int, allow_missing: bool) -> Source | None:
@@ -160,78 +172,6 @@ class _Kept:
     def __init__(self, source: Source, metadata: Metadata) -> None:
         self.metadata, self.read, self.missing = metadata, source.read, source.missing
         self.description, self.signature = source.description, source.signature
-
-
-def verify(source: Source, *, allow_missing: bool) -> tuple[Metadata, dict[str, Any]]:
-    """Read and decode every image of the table.
-
-    Returns:
-        The table without what is missing, and the details to store: `signature`,
-        `fingerprint`, `dropped`, `images_note`, and the total `bytes`.
-
-    Raises:
-        UserError: an image is missing or undecodable and `allow_missing` is off, or
-            none is left.
-    """
-    missing = source.missing()
-    if missing and not allow_missing:
-        raise UserError(
-            f"{source.description}: expected an image for each of the {len(source.metadata):,} rows, "
-            f"got none for {len(missing)}: {name_some(missing)}. Complete the copy, or go on with "
-            "what is there: --allow-missing (--config.data.allow_missing)."
-        )
-    absent = set(missing)
-    rows = [i for i in source.metadata.image_id.tolist() if i not in absent]
-    checked = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(lambda image_id: _check(source, image_id), rows)
-        for image_id, result in zip(rows, tqdm(results, "verify", len(rows), disable=None), strict=True):
-            checked[image_id] = result
-    broken = [i for i, result in checked.items() if isinstance(result, str)]
-    if broken and not allow_missing:
-        raise UserError(
-            f"{source.description}: expected images that decode, got {len(broken)} that do not: "
-            f"{name_some(f'{i} ({checked[i]})' for i in broken)}. Fetch them again, or go on "
-            "without them: --allow-missing (--config.data.allow_missing)."
-        )
-    good = {i: result for i, result in checked.items() if not isinstance(result, str)}
-    if not good:
-        raise UserError(f"{source.description}: expected images, got none that the table names.")
-    keep = source.metadata.select(np.array([i in good for i in source.metadata.image_id.tolist()]))
-    digest = hashlib.sha256(keep.fingerprint().encode())
-    for image_id in keep.image_id.tolist():
-        digest.update(good[image_id].digest)
-    return keep, {
-        "signature": source.signature,
-        "fingerprint": digest.hexdigest(),
-        "dropped": sorted(missing + broken),
-        "images_note": _images_note(source, [result.size for result in good.values()]),
-        "bytes": sum(result.length for result in good.values()),
-    }
-
-
-class _Checked:
-    """What verification keeps of one good image."""
-
-    __slots__ = ("digest", "length", "size")
-
-    def __init__(self, encoded: bytes, size: tuple[int, int]) -> None:
-        self.digest, self.length, self.size = hashlib.sha256(encoded).digest(), len(encoded), size
-
-
-def _check(source: Source, image_id: str) -> _Checked | str:
-    try:
-        encoded = source.read(image_id)
-        return _Checked(encoded, decode(encoded).size)
-    except (OSError, ValueError, SyntaxError, UserError) as error:
-        return str(error)
-
-
-def _images_note(source: Source, sizes: list[tuple[int, int]]) -> str:
-    (width, height), most = Counter(sizes).most_common(1)[0]
-    others = f" ({len(sizes) - most:,} of other sizes)" if most < len(sizes) else ""
-    kind = "drawn images, no photographs," if isinstance(source, SyntheticSource) else "images"
-    return f"{len(sizes):,} {kind} of {width}x{height} pixels{others}"
 
 
 def _require_room(root: Path, needed: int) -> None:

@@ -4,19 +4,28 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hamjax.data.metadata import CLASSES, Metadata, from_rows
+from hamjax.data.metadata import CLASSES, TEXT_COLUMNS, Metadata, from_rows
 from hamjax.data.sources import Source
 from hamjax.errors import UserError
 
-RECORDS_VERSION = "1.0.0"
-TEXT_COLUMNS = ("image_id", "lesion_id", "dx_type", "sex", "localization", "dataset")
-
 
 def write_records(name: str, source: Source, details: Mapping[str, Any], folder: Path) -> Path:
-    """Write a source as records below `folder`; return where they are."""
+    """Write a source as records below `folder`; return where they are.
+
+    Raises:
+        UserError: they cannot be written, as on a full disk.
+    """
     from hamjax.data.ham10000 import write_tfds  # takes a second: only where records are made
 
-    return write_tfds(name, source, details, folder)
+    try:
+        return write_tfds(name, source, details, folder)
+    except UserError:
+        raise
+    except Exception as error:  # TFDS, array_record and protobuf each raise their own kinds
+        raise UserError(
+            f"{folder.parent}: expected to write records there, got {type(error).__name__}: {error}; "
+            "free some space or name another folder with --config.data.data_dir (--data-dir)."
+        ) from error
 
 
 class Records:

@@ -1,0 +1,251 @@
+"""The training loop, one dispatch after another, and what happens at its boundaries."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hamjax import report
+from hamjax.checkpoint import Checkpoints
+from hamjax.data import splits
+from hamjax.data.pipeline import Batch, batches
+from hamjax.distributed import StopRequest
+from hamjax.errors import DivergedError, PreemptedError
+from hamjax.evaluate import EvalReport, choose_checkpoint, judge, make_report, predict
+from hamjax.experiment import Experiment, eval_batch_size, num_threads, steps_per_dispatch
+from hamjax.metrics import collapse_warning, compute, empty_metrics
+from hamjax.optim import restore_schedule
+from hamjax.sharding import prefetch, put_replicated, split_batch
+from hamjax.telemetry import Meter, Progress, Records
+from hamjax.train_state import TrainState
+from hamjax.train_step import compile_train_step, make_eval_step, make_train_step
+
+
+class Loop:
+    """The training loop. Every boundary is a function of the step, so a resumed run
+    does at each step what an undisturbed one would.
+    """
+
+    def __init__(self, experiment: Experiment, checkpoints: Checkpoints, workdir: Path, stop: StopRequest) -> None:
+        config = experiment.config
+        self.experiment, self.checkpoints, self.workdir, self.stop = experiment, checkpoints, workdir, stop
+        self.state = experiment.initial_state()
+        self.schedule = experiment.schedule()
+        self.best: dict[str, Any] = {"balanced_accuracy": -1.0, "step": 0}
+        self.validated_step = 0
+        self.step = 0
+        self.metrics, self.meter = self._empty_metrics(), Meter()
+        self._set_rate()
+        self._dispatch = compile_train_step(
+            make_train_step(
+                experiment.model,
+                experiment.tx,
+                class_weights=jnp.asarray(experiment.class_weights),
+                normalize=config.loss.normalize,
+                input_scale=config.model.input_scale,
+                seed=config.train.seed,
+            ),
+            unroll=jax.default_backend() == "cpu",
+        )
+        self._eval_step = make_eval_step(experiment.model, config.model.input_scale)
+        self._per_dispatch = steps_per_dispatch(config)
+
+    def restore(self) -> None:
+        """Go on from the newest readable checkpoint, if there is one."""
+        restored = self.checkpoints.restore_newest(self._saved())
+        if restored is not None:
+            saved, host, skipped = restored
+            self.state, self.metrics = saved["state"], saved["window"]
+            for message in skipped:
+                print(f"skipped a damaged checkpoint: {message}")
+            restore_schedule(self.schedule, host["schedule"])
+            self.best, self.validated_step = host["best"], host["validated_step"]
+            self.step = int(self.state.step)
+            self._set_rate()
+            print(f"resumed at step {self.step}")
+        self.records = Records(self.workdir, self.step)
+
+    def run(self) -> None:
+        """Take every step that is left."""
+        config, total = self.experiment.config, self.experiment.num_steps
+        with Progress(total, self.step) as self.progress:
+            if self._validate_if_due():  # a signal came before it was done
+                self._save("last")
+            plan = list(self._plan())
+            stream = batches(self.experiment.train_source(), start=self.step, num_threads=num_threads(config))
+            chunks = prefetch(_stack(stream, plan), split_batch(self.experiment.mesh, axis=1))
+            self.meter.reset()
+            for count in plan:
+                self._advance(chunks, count)
+                if self._at_boundary(self.step):
+                    self._end_window()
+                    self._validate_if_due()
+                    if self._checkpoint_due(self.step):
+                        self._save("last")
+                if self.stop.requested:
+                    self._preempt()
+        self.checkpoints.wait()
+
+    def report(self) -> EvalReport:
+        """Judge the chosen checkpoint on the test partition and write the report."""
+        experiment = self.experiment
+        kind, step = choose_checkpoint(experiment.config, self.best["step"], self.step)
+        state = self.state
+        if step != self.step:
+            saved, _ = self.checkpoints.restore(kind, step, self._saved())
+            state = saved["state"]
+        logits = self._predict(splits.TEST, state)
+        if logits is None:
+            self._preempt()
+        facts = experiment.facts(state) | {"checkpoint": {"name": kind, "step": step}}
+        result = make_report(
+            logits, experiment.dataset, experiment.split, splits.TEST, config=experiment.config, facts=facts
+        )
+        report.write_report(self.workdir / "report", result, experiment, self.workdir / "metrics.jsonl")
+        print(report.format_summary(result.summary, self.workdir))
+        return result
+
+    def _plan(self) -> Iterator[int]:
+        """Yield how many steps each dispatch takes: K, or one where K would cross a boundary."""
+        step, total, most = self.step, self.experiment.num_steps, self._per_dispatch
+        while step < total:
+            crosses = step + most > total or any(map(self._at_boundary, range(step + 1, step + most)))
+            count = 1 if crosses else most
+            yield count
+            step += count
+
+    def _advance(self, chunks: Iterator[dict[str, jax.Array]], count: int) -> None:
+        start = time.perf_counter()
+        batch = next(chunks)
+        wait = time.perf_counter() - start
+        self.state, self.metrics = self._dispatch(self.state, self.metrics, batch, self._rate)
+        self.step += count
+        self.meter.add(count * self.experiment.config.train.global_batch_size, count, wait)
+        self.progress.advance(count)
+
+    def _at_boundary(self, step: int) -> bool:
+        """Say whether a window of metrics ends here."""
+        log_every = self.experiment.config.train.log_every_steps
+        return step % log_every == 0 or self._checkpoint_due(step)
+
+    def _checkpoint_due(self, step: int) -> bool:
+        every = self.experiment.config.train.checkpoint_every_steps
+        return self._validation_due(step) or (every > 0 and step % every == 0)
+
+    def _validation_due(self, step: int) -> bool:
+        return step % self.experiment.steps_per_epoch == 0 or step == self.experiment.num_steps
+
+    def _finite_means(self) -> dict[str, float]:
+        """Fetch the averages of the steps since the last boundary; stop on NaN."""
+        means = compute(self.metrics)
+        if not np.isfinite([means["loss"], means["grad_norm"]]).all():
+            raise DivergedError(
+                f"expected a finite loss and gradient up to step {self.step}, got {means}; the last good "
+                "checkpoint is kept. Start in a new folder with a smaller --config.optimizer.learning_rate."
+            )
+        return means
+
+    def _end_window(self) -> None:
+        """Record the averages and start anew."""
+        means = self._finite_means()
+        epoch, rates = self._epoch(), self.meter.rates()
+        self.records.write(
+            self.step,
+            epoch=epoch,
+            train__loss=means["loss"],
+            train__accuracy=means["accuracy"],
+            train__grad_norm=means["grad_norm"],
+            train__learning_rate=self.schedule.learning_rate,
+            **rates,
+        )
+        self.progress.window(self.step, epoch, means["loss"], means["accuracy"], rates)
+        self.metrics = self._empty_metrics()
+        self.meter.reset()
+
+    def _validate_if_due(self) -> bool:
+        """At the end of an epoch: judge, let the schedule see it, keep the best."""
+        if not self._validation_due(self.step) or self.step in (0, self.validated_step):
+            return False
+        logits = self._predict(splits.VAL, self.state)
+        if logits is None:
+            self._preempt()
+        rows = np.flatnonzero(self.experiment.split == splits.VAL)
+        result, _, _ = judge(logits, self.experiment.dataset, rows)
+        changed = self.schedule.end_epoch(result["accuracy"])
+        names = ("loss", "accuracy", "balanced_accuracy", "macro_f1")
+        values = {f"eval__{name}": result[name] for name in names}
+        values |= {f"eval__recall__{dx}": row["recall"] for dx, row in result["per_class"].items()}
+        self.records.write(self.step, epoch=self._epoch(), **values)
+        self.progress.say(
+            f"step {self.step} epoch {self._epoch()} validation: loss {result['loss']:.4f} accuracy "
+            f"{result['accuracy']:.3f} balanced accuracy {result['balanced_accuracy']:.3f}"
+        )
+        if collapsed := collapse_warning(result):
+            self.progress.say(f"warning: validation has collapsed: {collapsed}")
+            self.records.write(self.step, epoch=self._epoch(), alarm=f"collapse: {collapsed}")
+        if changed:
+            self._set_rate()
+            self.progress.say(f"learning rate reduced to {self.schedule.learning_rate:g}")
+        self.validated_step = self.step
+        if result["balanced_accuracy"] > self.best["balanced_accuracy"]:
+            self.best = {"balanced_accuracy": result["balanced_accuracy"], "step": self.step}
+            self._save("best")
+        self.meter.reset()
+        return True
+
+    def _save(self, kind: str) -> None:
+        host = {"schedule": self.schedule.state(), "best": self.best, "validated_step": self.validated_step}
+        self.checkpoints.save(kind, self._saved(), host, step=self.step)
+
+    def _saved(self) -> dict[str, Any]:
+        """Return what a checkpoint holds: an open window of metrics, too, so that a run
+        stopped inside one records the same averages as one that was not.
+        """
+        return {"state": self.state, "window": self.metrics}
+
+    def _preempt(self) -> NoReturn:
+        """Save where we are and leave."""
+        if self.step not in self.checkpoints.steps("last"):
+            if not self._at_boundary(self.step):
+                self._finite_means()
+            self._save("last")
+        self.checkpoints.wait()
+        raise PreemptedError(
+            f"stopped by SIGTERM at step {self.step} of {self.experiment.num_steps}; the state is saved. "
+            "Start the same command again to go on."
+        )
+
+    def _predict(self, partition: str, state: TrainState) -> np.ndarray | None:
+        experiment = self.experiment
+        return predict(
+            self._eval_step,
+            state,
+            experiment.dataset,
+            np.flatnonzero(experiment.split == partition),
+            batch_size=eval_batch_size(experiment.config, experiment.mesh),
+            num_threads=num_threads(experiment.config),
+            mesh=experiment.mesh,
+            should_stop=lambda: self.stop.requested,
+        )
+
+    def _set_rate(self) -> None:
+        """Put the learning rate on every device once, not at every step."""
+        self._rate = put_replicated(jnp.float32(self.schedule.learning_rate), self.experiment.mesh)
+
+    def _empty_metrics(self) -> Any:
+        return put_replicated(empty_metrics(), self.experiment.mesh)
+
+    def _epoch(self) -> int:
+        """Return the epoch of the last step taken, from 1."""
+        return max(self.step - 1, 0) // self.experiment.steps_per_epoch + 1
+
+
+def _stack(stream: Iterator[Batch], plan: list[int]) -> Iterator[dict[str, np.ndarray]]:
+    """Stack as many batches as each dispatch takes, along a new first axis."""
+    for count in plan:
+        group = [next(stream) for _ in range(count)]
+        yield {name: np.stack([batch[name] for batch in group]) for name in ("image", "label")}
