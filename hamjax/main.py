@@ -57,9 +57,11 @@ def run() -> None:
         sys.exit(_say(error, preempted))
     except UserError as error:
         sys.exit(_say(error, error.exit_status))
+    except KeyboardInterrupt:
+        sys.exit(_say("interrupted; the same command goes on from the last checkpoint", 130))
 
 
-def _say(error: Exception, status: int) -> int:
+def _say(error: object, status: int) -> int:
     print(f"hamjax: {error}", file=sys.stderr, flush=True)
     return status
 

@@ -103,7 +103,7 @@ def sample_sheet(experiment: Experiment, columns: int = 8) -> Figure:
     axes = figure.subplots()
     axes.imshow(sheet)
     centres = np.arange(len(PAPER_ORDER)) * pitch + size / 2
-    axes.set_yticks(centres, [f"{dx}\n{CLASS_NAMES[dx]}" for dx in PAPER_ORDER])
+    axes.set_yticks(centres, [f"{dx}\n{CLASS_NAMES[dx]}".replace(" / ", " /\n") for dx in PAPER_ORDER])
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.set_frame_on(False)
