@@ -106,7 +106,7 @@ class Loop:
             logits, experiment.dataset, experiment.split, splits.TEST, config=experiment.config, facts=facts
         )
         report.write_report(self.workdir / "report", result, experiment, self.workdir / "metrics.jsonl")
-        print(report.format_summary(result.summary, self.workdir))
+        print(report.format_summary(result.summary, self.workdir / "report"))
         return result
 
     def _plan(self) -> Iterator[int]:

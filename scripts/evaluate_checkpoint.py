@@ -1,6 +1,6 @@
 """Judge a checkpoint of a finished or running run, as training does at its end.
 
-    python scripts/evaluate_checkpoint.py --workdir runs/quickstart --out /tmp/again
+    python scripts/evaluate_checkpoint.py --workdir runs/quickstart --out again
 
 Writes what `report/` holds: <split>.json, predictions_<split>.csv, figures, index.html.
 """
