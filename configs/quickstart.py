@@ -15,6 +15,6 @@ def get_config() -> Config:
         data__image_size=32,
         data__split="honest",
         sampling__threshold=450,
-        model__dropout=False,  # it pays over 50 epochs, not over 4
+        model__dropout=False,  # without it four short epochs scored higher here
         train__epochs=4,
     )
