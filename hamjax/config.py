@@ -72,10 +72,13 @@ class AugmentConfig:
 class ModelConfig:
     """The network (paper, 4.3)."""
 
-    name: str = "cnn"  # cnn | densenet201
-    weights: str = "random"  # imagenet | random | a file
+    name: str = "cnn"  # cnn | resnet50 | inceptionv3 | densenet201
+    weights: str = "random"  # imagenet: the official Keras files | random | a file
+    trainable: str = "all"  # all (paper: its parameter counts say so) | head
+    freeze_epochs: int = 0  # epochs at the start in which the head alone is trained
+    freeze_bn: bool = False  # keep the backbone's BatchNorm as ImageNet left it
     head: str = "paper"  # paper | bn_first | linear
-    input_scale: str = "unit"  # unit: x/255 (paper) | native: as the ImageNet weights expect
+    input_scale: str = "unit"  # unit: x/255 (paper, 4.2) | native: as the ImageNet weights expect
     compute_dtype: str = "auto"  # auto: bfloat16 on accelerators, float32 on the CPU
     bn_stats: str = "global"  # global | per_device
     dropout: bool = True
@@ -188,7 +191,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sampling.weight_rule": ("balanced", "sqrt", "effective_number", "given"),
     "sampling.weights_from": ("effective", "original"),
     "augment.rotation": ("uniform", "rot90"),
-    "model.name": ("cnn", "densenet201"),
+    "model.name": ("cnn", "resnet50", "inceptionv3", "densenet201"),
+    "model.trainable": ("all", "head"),
     "model.head": ("paper", "bn_first", "linear"),
     "model.input_scale": ("unit", "native"),
     "model.compute_dtype": ("auto", "float32", "bfloat16", "float64"),
@@ -204,6 +208,7 @@ AT_LEAST: dict[str, float] = {
     "data.split_seed": 0,
     "data.synthetic_images": 300,
     "sampling.threshold": 0,
+    "model.freeze_epochs": 0,
     "train.epochs": 1,
     "train.max_steps": 0,
     "train.global_batch_size": 1,

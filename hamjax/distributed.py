@@ -1,6 +1,5 @@
 """The process: its signals, its run directory's lock, its compilation cache."""
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from types import FrameType
 import jax
 from filelock import FileLock, Timeout
 
+from hamjax.download import user_cache
 from hamjax.errors import UserError
 
 
@@ -74,8 +74,7 @@ def enable_compilation_cache(choice: str) -> str:
     """
     if choice == "off":
         return "off"
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hamjax" / "xla"
-    folder = default if choice == "auto" else Path(choice)
+    folder = user_cache() / "xla" if choice == "auto" else Path(choice)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

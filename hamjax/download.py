@@ -90,6 +90,11 @@ def fetch(
     os.replace(part, path)
 
 
+def user_cache() -> Path:
+    """Return the folder where things are kept between runs: `$XDG_CACHE_HOME` or `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hamjax"
+
+
 def require_secure(url: str) -> None:
     """Refuse anything but TLS, except to this machine."""
     parts = urllib.parse.urlsplit(url)

@@ -28,6 +28,7 @@ from hamjax.metrics import (
     mean_cross_entropy,
     softmax,
 )
+from hamjax.network import input_scale
 from hamjax.run_directory import read_config, write_facts
 from hamjax.sharding import prefetch, put_replicated, split_batch
 from hamjax.train_state import TrainState
@@ -208,13 +209,16 @@ def evaluate_run(
     folder = workdir / "checkpoints"
     if not folder.is_dir():
         raise UserError(f"{folder}: expected the checkpoints of a run, got none; train first.")
-    template = {"state": experiment.initial_state(), "window": put_replicated(empty_metrics(), experiment.mesh)}
+    template = {
+        "state": experiment.initial_state(pretrained=False),
+        "window": put_replicated(empty_metrics(), experiment.mesh),
+    }
     with contextlib.closing(Checkpoints(folder, experiment.identity(), read_only=True)) as checkpoints:
         kind, step = _find_checkpoint(checkpoints, config, checkpoint)
         saved, _ = checkpoints.restore(kind, step, template)
     state = saved["state"]
     logits = predict(
-        make_eval_step(experiment.model, config.model.input_scale),
+        make_eval_step(experiment.model, input_scale(config)),
         state,
         experiment.dataset,
         np.flatnonzero(experiment.split == split),

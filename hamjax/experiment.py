@@ -17,7 +17,8 @@ from hamjax.data.metadata import CLASSES
 from hamjax.data.pipeline import TrainSource
 from hamjax.data.prepare import prepare
 from hamjax.errors import UserError
-from hamjax.models import MODEL_SPECS, count_parameters, create_model, init_variables
+from hamjax.models import count_parameters
+from hamjax.network import count_trainable, frozen_at, initial_variables, make_network
 from hamjax.optim import Schedule, make_optimizer, make_schedule
 from hamjax.sharding import make_mesh, put_replicated, require_divisible
 from hamjax.train_state import TrainState, create_train_state
@@ -53,11 +54,21 @@ class Experiment:
     steps_per_epoch: int
     num_steps: int
 
-    def initial_state(self) -> TrainState:
-        """Initialise the network and the optimizer, on every device."""
-        config = self.config
-        variables = init_variables(self.model, image_size=config.data.image_size, seed=config.train.seed)
+    def initial_state(self, *, pretrained: bool = True) -> TrainState:
+        """Initialise the network and the optimizer, on every device.
+
+        Args:
+            pretrained: false where only shapes matter, as before restoring a checkpoint.
+
+        Raises:
+            UserError: the weights to start from are missing or another network's.
+        """
+        variables = initial_variables(self.config, self.model, pretrained=pretrained)
         return put_replicated(create_train_state(variables, self.tx), self.mesh)
+
+    def frozen_at(self, step: int) -> str:
+        """Return what of the network the step after `step` leaves as it is."""
+        return frozen_at(self.config, step // self.steps_per_epoch)
 
     def train_source(self) -> TrainSource:
         """Return the stream of training batches."""
@@ -99,7 +110,6 @@ class Experiment:
 
     def facts(self, state: TrainState) -> dict[str, Any]:
         """Return what a report says of the set-up."""
-        trainable = count_parameters(state.params)
         return {
             "split": {
                 "name": self.config.data.split,
@@ -107,8 +117,8 @@ class Experiment:
                 "counts": splits.split_counts(self.dataset.metadata, self.split),
             },
             "data_fingerprint": self.dataset.fingerprint,
-            "params_total": trainable + count_parameters(state.batch_stats),
-            "params_trainable": trainable,
+            "params_total": count_parameters(state.params) + count_parameters(state.batch_stats),
+            "params_trainable": count_trainable(self.config, state.params),
         }
 
 
@@ -118,7 +128,6 @@ def build_experiment(config: Config, say: Say = print) -> Experiment:
     Raises:
         UserError: anything about the data, the config or the devices does not fit.
     """
-    _require_fitting(config)
     mesh = make_mesh()
     require_divisible("train.global_batch_size", config.train.global_batch_size, mesh.size)
     dataset = prepare(
@@ -148,26 +157,11 @@ def build_experiment(config: Config, say: Say = print) -> Experiment:
         counts=counts,
         class_weights=class_weights,
         mesh=mesh,
-        model=create_model(
-            config.model.name,
-            num_classes=len(CLASSES),
-            head=config.model.head,
-            compute_dtype=compute_dtype(config),
-            bn_stats=config.model.bn_stats,
-            num_devices=mesh.size,
-            dropout=config.model.dropout,
-        ),
+        model=make_network(config, mesh.size),
         tx=make_optimizer(config.optimizer.name),
         steps_per_epoch=steps_per_epoch,
         num_steps=min(num_steps, config.train.max_steps) if config.train.max_steps else num_steps,
     )
-
-
-def compute_dtype(config: Config) -> str:
-    """Resolve `auto`: bfloat16 where there is hardware for it."""
-    if config.model.compute_dtype != "auto":
-        return config.model.compute_dtype
-    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
 
 
 def steps_per_dispatch(config: Config) -> int:
@@ -224,26 +218,6 @@ def _apply_strategy(config: Config, dataset: Dataset, split: np.ndarray) -> tupl
         )
     index = sampling.resample(labels, counts, seed=config.train.seed, draw=chosen.draw)
     return train_rows[index], counts, weights
-
-
-def _require_fitting(config: Config) -> None:
-    spec = MODEL_SPECS[config.model.name]
-    if config.data.image_size < spec.minimum_size:
-        raise UserError(
-            f"data.image_size={config.data.image_size}: expected at least {spec.minimum_size} for "
-            f"{config.model.name}; set --config.data.image_size."
-        )
-    if config.model.weights == "random":
-        return
-    if not spec.pretrained:
-        raise UserError(
-            f"model.weights={config.model.weights}: expected random, the {config.model.name} has no "
-            "published weights; set --config.model.weights=random."
-        )
-    raise UserError(
-        f"model.weights={config.model.weights}: expected random, this version cannot convert ImageNet "
-        "weights yet; to train from random weights say so: --config.model.weights=random"
-    )
 
 
 def _require_enough(config: Config, split: np.ndarray, steps_per_epoch: int) -> None:

@@ -18,11 +18,13 @@ from hamjax.errors import DivergedError, PreemptedError
 from hamjax.evaluate import EvalReport, choose_checkpoint, judge, make_report, predict
 from hamjax.experiment import Experiment, eval_batch_size, num_threads, steps_per_dispatch
 from hamjax.metrics import collapse_warning, compute, empty_metrics
+from hamjax.models.trainable import trainable_mask
+from hamjax.network import input_scale
 from hamjax.optim import restore_schedule
 from hamjax.sharding import prefetch, put_replicated, split_batch
 from hamjax.telemetry import Meter, Progress, Records
 from hamjax.train_state import TrainState
-from hamjax.train_step import compile_train_step, make_eval_step, make_train_step
+from hamjax.train_step import TrainStep, compile_train_step, make_eval_step, make_train_step
 
 
 class Loop:
@@ -33,25 +35,15 @@ class Loop:
     def __init__(self, experiment: Experiment, checkpoints: Checkpoints, workdir: Path, stop: StopRequest) -> None:
         config = experiment.config
         self.experiment, self.checkpoints, self.workdir, self.stop = experiment, checkpoints, workdir, stop
-        self.state = experiment.initial_state()
+        self.state = experiment.initial_state(pretrained=False)
         self.schedule = experiment.schedule()
         self.best: dict[str, Any] = {"balanced_accuracy": -1.0, "step": 0}
         self.validated_step = 0
         self.step = 0
         self.metrics, self.meter = self._empty_metrics(), Meter()
         self._set_rate()
-        self._dispatch = compile_train_step(
-            make_train_step(
-                experiment.model,
-                experiment.tx,
-                class_weights=jnp.asarray(experiment.class_weights),
-                normalize=config.loss.normalize,
-                input_scale=config.model.input_scale,
-                seed=config.train.seed,
-            ),
-            unroll=jax.default_backend() == "cpu",
-        )
-        self._eval_step = make_eval_step(experiment.model, config.model.input_scale)
+        self._eval_step = make_eval_step(experiment.model, input_scale(config))
+        self._dispatches: dict[str, TrainStep] = {}
         self._per_dispatch = steps_per_dispatch(config)
 
     def restore(self) -> None:
@@ -67,6 +59,8 @@ class Loop:
             self.step = int(self.state.step)
             self._set_rate()
             print(f"resumed at step {self.step}")
+        elif self.experiment.config.model.weights != "random":
+            self.state = self.experiment.initial_state()
         self.records = Records(self.workdir, self.step)
 
     def run(self) -> None:
@@ -122,10 +116,30 @@ class Loop:
         start = time.perf_counter()
         batch = next(chunks)
         wait = time.perf_counter() - start
-        self.state, self.metrics = self._dispatch(self.state, self.metrics, batch, self._rate)
+        self.state, self.metrics = self._train_step()(self.state, self.metrics, batch, self._rate)
         self.step += count
         self.meter.add(count * self.experiment.config.train.global_batch_size, count, wait)
         self.progress.advance(count)
+
+    def _train_step(self) -> TrainStep:
+        """Return the compiled step for what is frozen now; that changes only between epochs."""
+        experiment, config = self.experiment, self.experiment.config
+        frozen = experiment.frozen_at(self.step)
+        if frozen not in self._dispatches:
+            model, trainable = experiment.model, None
+            if frozen != "none":
+                model, trainable = model.clone(frozen=frozen), trainable_mask(self.state.params, frozen)
+            step = make_train_step(
+                model,
+                experiment.tx,
+                class_weights=jnp.asarray(experiment.class_weights),
+                normalize=config.loss.normalize,
+                input_scale=input_scale(config),
+                seed=config.train.seed,
+                trainable=trainable,
+            )
+            self._dispatches[frozen] = compile_train_step(step, unroll=jax.default_backend() == "cpu")
+        return self._dispatches[frozen]
 
     def _at_boundary(self, step: int) -> bool:
         """Say whether a window of metrics ends here."""

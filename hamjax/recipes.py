@@ -7,6 +7,12 @@ from hamjax.errors import UserError
 
 # Section 4.3 of the paper; learning rates of the transfer networks are not given there
 # ("a small learning rate"): 1e-4 is what public code of that time used for them.
+TRANSFER: dict[str, Any] = {
+    "model.weights": "imagenet",
+    "optimizer.name": "rmsprop",
+    "optimizer.learning_rate": 1e-4,
+    "train.epochs": 30,
+}
 MODELS: dict[str, dict[str, Any]] = {
     "cnn": {
         "model.weights": "random",
@@ -14,12 +20,9 @@ MODELS: dict[str, dict[str, Any]] = {
         "optimizer.learning_rate": 1e-3,
         "train.epochs": 50,
     },
-    "densenet201": {
-        "model.weights": "imagenet",
-        "optimizer.name": "rmsprop",
-        "optimizer.learning_rate": 1e-4,
-        "train.epochs": 30,
-    },
+    "resnet50": TRANSFER,
+    "inceptionv3": TRANSFER,
+    "densenet201": TRANSFER,
 }
 
 

@@ -11,6 +11,7 @@ from hamjax.distributed import StopRequest, enable_compilation_cache, run_lock
 from hamjax.evaluate import EvalReport
 from hamjax.experiment import build_experiment
 from hamjax.loop import Loop
+from hamjax.network import locate_weights, require_fitting
 from hamjax.run_directory import require_own, write_facts
 from hamjax.train_state import TrainState
 
@@ -43,6 +44,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult | None:
     """
     workdir = Path(workdir)
     validate(config)
+    require_fitting(config)
     with run_lock(workdir), StopRequest() as stop:
         require_own(workdir, config)
         if finished := report.read_finished(workdir):
@@ -50,6 +52,8 @@ def train(config: Config, workdir: str | Path) -> TrainResult | None:
             return None
         print(f"run directory {workdir}")
         print(f"compilation cache {enable_compilation_cache(config.runtime.compilation_cache)}")
+        if not (workdir / "checkpoints").is_dir():
+            locate_weights(config)  # before the data, which takes longer to find out about
         experiment = build_experiment(config)
         write_facts(workdir, experiment)
         print(report.describe_start(experiment))

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from hamjax.losses import weighted_cross_entropy
 from hamjax.metrics import TrainMetrics
@@ -15,19 +16,29 @@ Array = jax.Array
 Batch = dict[str, Array]
 TrainStep = Callable[[TrainState, TrainMetrics, Batch, Array], tuple[TrainState, TrainMetrics]]
 
-# The published normalisation of ImageNet for weights of PyTorch's origin, which
-# DenseNet201's are (keras/src/applications/imagenet_utils.py, mode "torch").
+# Constants of keras/src/applications/imagenet_utils.py, for the modes `caffe` and `torch`.
+CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def scale_images(image: Array, input_scale: str, dtype: Any) -> Array:
-    """Turn uint8 pixels into what the network was made for.
+    """Turn uint8 pixels [B, S, S, 3] into what the network was made for.
 
-    `unit` divides by 255 (paper, 4.2); `native` is DenseNet201's own preprocessing.
+    Args:
+        image: red, green, blue.
+        input_scale: `unit` divides by 255 (paper, 4.2); `caffe`, `tf` and `torch` are what
+            ImageNet weights of those origins expect (Keras's preprocess_input).
+        dtype: of the result.
     """
-    x = image.astype(jnp.promote_types(dtype, jnp.float32)) / 255
-    if input_scale == "native":
-        x = (x - jnp.array(TORCH_MEAN, x.dtype)) / jnp.array(TORCH_STD, x.dtype)
+    x = image.astype(jnp.promote_types(dtype, jnp.float32))
+    if input_scale == "caffe":
+        x = x[..., ::-1] - jnp.array(CAFFE_MEAN_BGR, x.dtype)
+    elif input_scale == "tf":
+        x = x / 127.5 - 1
+    elif input_scale == "torch":
+        x = (x / 255 - jnp.array(TORCH_MEAN, x.dtype)) / jnp.array(TORCH_STD, x.dtype)
+    else:
+        x = x / 255
     return x.astype(dtype)
 
 
@@ -39,10 +50,21 @@ def make_train_step(
     normalize: str,
     input_scale: str,
     seed: int,
+    trainable: Any = None,
 ) -> TrainStep:
     """Make one optimizer step, a pure function of its arguments.
 
     The random stream of dropout depends on `seed` and the step alone.
+
+    Args:
+        model: a Flax module.
+        tx: of optax, for a learning rate of 1.
+        class_weights: [K], in the loss.
+        normalize: see `weighted_cross_entropy`.
+        input_scale: see `scale_images`.
+        seed: of dropout.
+        trainable: a tree like the parameters, false for those to leave as they are; all
+            are trained if it is not given.
 
     Returns:
         `(state, metrics, batch, learning_rate) -> (state, metrics)` for a batch of
@@ -56,6 +78,10 @@ def make_train_step(
         images = scale_images(batch["image"], input_scale, model.dtype)
 
         def loss_fn(params: Any) -> tuple[Array, tuple[Array, Any]]:
+            if trainable is not None:
+                # A zero gradient leaves parameters and moments as they are, and XLA drops
+                # the backward pass that nothing needs.
+                params = jax.tree.map(lambda p, trained: p if trained else lax.stop_gradient(p), params, trainable)
             logits, updated = model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
                 images,
@@ -103,7 +129,7 @@ def compile_train_step(train_step: TrainStep, *, unroll: bool) -> TrainStep:
         count = len(batches["label"])
         if count == 1:
             return body((state, metrics), jax.tree.map(lambda x: x[0], batches))[0]
-        return jax.lax.scan(body, (state, metrics), batches, unroll=count if unroll else 1)[0]
+        return lax.scan(body, (state, metrics), batches, unroll=count if unroll else 1)[0]
 
     return jax.jit(dispatch, donate_argnums=(0, 1))
 

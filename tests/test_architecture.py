@@ -15,22 +15,25 @@ MAY_IMPORT = {
     "config": set(),
     "recipes": {"config"},
     "train_step": {"losses", "metrics", "train_state"},
-    "experiment": {"config", "data", "models", "optim", "sharding", "train_state"},
+    "pretrained": {"models"},
+    "network": {"config", "data", "models", "pretrained"},
+    "experiment": {"config", "data", "models", "network", "optim", "sharding", "train_state"},
     "run_directory": {"config", "data", "experiment"},
-    "evaluate": {"checkpoint", "config", "data", "experiment", "metrics", "run_directory", "sharding", "train_state",
-                 "train_step"},
+    "evaluate": {"checkpoint", "config", "data", "experiment", "metrics", "network", "run_directory", "sharding",
+                 "train_state", "train_step"},
     "report": {"data", "evaluate", "experiment", "run_directory", "telemetry"},
-    "loop": {"checkpoint", "data", "distributed", "evaluate", "experiment", "metrics", "optim", "report", "sharding",
-             "telemetry", "train_state", "train_step"},
-    "train": {"checkpoint", "config", "distributed", "evaluate", "experiment", "loop", "report", "run_directory",
-              "train_state"},
+    "loop": {"checkpoint", "data", "distributed", "evaluate", "experiment", "metrics", "models", "network", "optim",
+             "report", "sharding", "telemetry", "train_state", "train_step"},
+    "train": {"checkpoint", "config", "distributed", "evaluate", "experiment", "loop", "network", "report",
+              "run_directory", "train_state"},
     "main": {"config", "train"},
-    "__init__": {"config", "evaluate", "models", "recipes", "train"},
+    "__init__": {"config", "evaluate", "models", "pretrained", "recipes", "train"},
 }  # fmt: skip
 HOMES = {
     "flax.linen": {"models"},
     "orbax": {"checkpoint"},
     "grain": {"data"},
+    "h5py": {"pretrained"},
     "tensorflow_datasets": {"data"},
     "cv2": {"data"},
     "PIL": {"data"},
@@ -93,6 +96,14 @@ def test_no_pmap_and_no_pickle(path: Path) -> None:
 def test_public_names_are_what_is_promised() -> None:
     import hamjax
 
-    assert set(hamjax.__all__) >= {"Config", "create_model", "evaluate", "init_variables", "make_config", "train"}
+    assert set(hamjax.__all__) >= {
+        "Config",
+        "create_model",
+        "evaluate",
+        "init_variables",
+        "load_pretrained",
+        "make_config",
+        "train",
+    }
     assert all(hasattr(hamjax, name) for name in hamjax.__all__)
     assert "tensorflow" not in sys.modules

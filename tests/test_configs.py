@@ -11,7 +11,7 @@ from hamjax.errors import UserError
 from hamjax.recipes import MODELS, make_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-FILE_NAMES = {"cnn": "cnn", "densenet201": "densenet"}
+FILE_NAMES = {"cnn": "cnn", "resnet50": "resnet50", "inceptionv3": "inceptionv3", "densenet201": "densenet"}
 
 
 def _load(path: Path) -> Config:
@@ -25,6 +25,7 @@ def _load(path: Path) -> Config:
 
 def test_files_are_the_product_of_models_and_strategies() -> None:
     cells = {f"{FILE_NAMES[m]}_s{s}" for m, s in itertools.product(MODELS, range(1, 6))}
+    assert len(cells) == 20
     assert {path.stem for path in CONFIGS.glob("*.py")} == cells | {"quickstart"}
 
 
@@ -40,11 +41,11 @@ def test_a_file_is_its_cell(model: str, strategy: int) -> None:
 
 
 def test_recipes_are_the_papers() -> None:
-    cnn, densenet = (make_config(model=m, strategy="s5") for m in ("cnn", "densenet201"))
-    for config, epochs, optimizer in ((cnn, 50, "adam"), (densenet, 30, "rmsprop")):
-        assert (config.train.epochs, config.optimizer.name) == (epochs, optimizer)
+    for model in MODELS:
+        config = make_config(model=model, strategy="s5")
+        epochs, optimizer, weights = (50, "adam", "random") if model == "cnn" else (30, "rmsprop", "imagenet")
+        assert (config.train.epochs, config.optimizer.name, config.model.weights) == (epochs, optimizer, weights)
         assert (config.train.global_batch_size, config.data.image_size, config.data.split) == (16, 224, "paper")
-    assert densenet.model.weights == "imagenet"
 
 
 def test_a_config_survives_being_written_down() -> None:

@@ -14,41 +14,38 @@ from flax import traverse_util
 
 from hamjax.errors import UserError
 from hamjax.models import count_parameters, create_model, init_variables
+from hamjax.models.classifier import Classifier
 from hamjax.models.densenet import BN_EPSILON, DenseNet
-from hamjax.models.layers import (
-    BatchNorm,
-    PointwiseConv,
-    _kernel_gradient,
-    _kernel_gradient_by_rows,
-    conv3x3,
-    max_pool_2x2,
-)
 
 RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize(
     ("name", "total", "trainable"),
-    [("cnn", 25_756_711, 25_756_711), ("densenet201", 20_300_359, 20_069_255)],
-)
+    [("cnn", 25_756_711, 25_756_711), ("resnet50", 25_697_159, 25_641_991),
+     ("inceptionv3", 23_912_231, 23_875_751), ("densenet201", 20_300_359, 20_069_255)],
+)  # fmt: skip
 def test_parameter_counts_are_the_papers(name: str, total: int, trainable: int) -> None:
     variables = init_variables(create_model(name), image_size=224, seed=0)
     assert count_parameters(variables) == total
     assert count_parameters(variables["params"]) == trainable
 
 
-def test_densenet_backbone_counts_as_keras_without_top() -> None:
-    variables = init_variables(create_model("densenet201"), image_size=224, seed=0)
+@pytest.mark.parametrize(
+    ("name", "total"), [("resnet50", 23_587_712), ("inceptionv3", 21_802_784), ("densenet201", 18_321_984)]
+)
+def test_backbones_count_as_keras_without_top(name: str, total: int) -> None:
+    variables = init_variables(create_model(name), image_size=224, seed=0)
     backbone = [variables[kind]["backbone"] for kind in ("params", "batch_stats")]
-    assert sum(map(count_parameters, backbone)) == 18_321_984
+    assert sum(map(count_parameters, backbone)) == total
 
 
-def test_densenet_layers_carry_keras_names() -> None:
-    no_weights: Any = None
-    network = keras.applications.DenseNet201(include_top=False, weights=no_weights, input_shape=(32, 32, 3))
+@pytest.mark.parametrize(("name", "original"), [("resnet50", "ResNet50"), ("densenet201", "DenseNet201")])
+def test_layers_carry_keras_names(name: str, original: str) -> None:
+    network = getattr(keras.applications, original)(include_top=False, weights=None, input_shape=(32, 32, 3))
     expected = {layer.name: [w.shape for w in layer.weights] for layer in network.layers if layer.weights}
-    variables: Any = init_variables(create_model("densenet201"), image_size=32, seed=0)
-    order = ("kernel", "scale", "bias", "mean", "var")
+    variables: Any = init_variables(create_model(name), image_size=32, seed=0)
+    order = ("kernel", "scale", "bias", "mean", "var")  # a kernel comes before its bias, gamma before beta
     flatten: Any = traverse_util.flatten_dict
     ours: dict[str, dict[str, tuple[int, ...]]] = {}
     for kind in ("params", "batch_stats"):
@@ -96,66 +93,6 @@ def test_cnn_is_keras_cnn(float64: None) -> None:
     )
 
 
-def _plain_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-@pytest.mark.parametrize("height", [7, 8])
-def test_convolution_and_its_gradients_are_laxs(float64: None, height: int) -> None:
-    x, kernel = RNG.normal(size=(3, height, 9, 5)), RNG.normal(size=(3, 3, 5, 4))
-    y, pullback = jax.vjp(_plain_conv, x, kernel)
-    ours, our_pullback = jax.vjp(conv3x3, x, kernel)
-    np.testing.assert_allclose(ours, y, rtol=1e-12)
-    dy = RNG.normal(size=y.shape)
-    for a, b in zip(our_pullback(dy), pullback(dy), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
-    for gradient in (_kernel_gradient, _kernel_gradient_by_rows):
-        np.testing.assert_allclose(gradient(jnp.asarray(x), jnp.asarray(dy)), pullback(dy)[1], rtol=1e-11, atol=1e-11)
-
-
-def test_pooling_and_its_gradient_are_laxs_also_for_ties(float64: None) -> None:
-    x = jnp.asarray(RNG.integers(0, 3, (2, 7, 8, 3)).astype(float))  # many equal neighbours
-    plain = functools.partial(nn.max_pool, window_shape=(2, 2), strides=(2, 2))
-    y, pullback = jax.vjp(plain, x)
-    ours, our_pullback = jax.vjp(max_pool_2x2, x)
-    np.testing.assert_array_equal(ours, y)
-    dy = RNG.normal(size=y.shape)
-    np.testing.assert_array_equal(our_pullback(dy)[0], pullback(dy)[0])
-
-
-@pytest.mark.parametrize("train", [True, False])
-def test_batch_norm_is_keras(float64: None, train: bool) -> None:
-    x = RNG.normal(3, 2, (4, 5, 5, 6))
-    reference = keras.layers.BatchNormalization()
-    reference.build(x.shape)
-    scale, bias, mean, var = (RNG.uniform(0.5, 2, 6) for _ in range(4))
-    reference.set_weights([scale, bias, mean, var])
-    variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": {"mean": mean, "var": var}}
-    model: Any = BatchNorm(dtype=jnp.float64)
-    y, updated = model.apply(variables, jnp.asarray(x), train=train, mutable=["batch_stats"])
-    # Keras's layer computes in float32 whatever its policy says.
-    np.testing.assert_allclose(y, np.asarray(reference(x, training=train)), rtol=1e-5, atol=5e-6)
-    stored = [updated["batch_stats"][name] for name in ("mean", "var")]
-    for ours, theirs in zip(stored, reference.get_weights()[2:], strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
-    if train:
-        np.testing.assert_allclose(stored[0], 0.99 * mean + 0.01 * x.mean((0, 1, 2)), rtol=1e-12)
-        np.testing.assert_allclose(stored[1], 0.99 * var + 0.01 * x.var((0, 1, 2)), rtol=1e-10)
-
-
-def test_per_device_statistics_are_those_of_each_part(float64: None) -> None:
-    x = jnp.asarray(RNG.normal(3, 2, (8, 3, 3, 5)))
-    grouped: Any = BatchNorm(groups=4, dtype=jnp.float64)
-    alone: Any = BatchNorm(dtype=jnp.float64)
-    variables = alone.init(jax.random.key(0), x, train=False)
-    y, updated = grouped.apply(variables, x, train=True, mutable=["batch_stats"])
-    parts = [alone.apply(variables, part, train=True, mutable=["batch_stats"]) for part in jnp.split(x, 4)]
-    np.testing.assert_allclose(y, jnp.concatenate([part[0] for part in parts]), rtol=1e-10)
-    for name in ("mean", "var"):
-        average = np.mean([part[1]["batch_stats"][name] for part in parts], axis=0)
-        np.testing.assert_allclose(updated["batch_stats"][name], average, rtol=1e-10)
-
-
 class _TextbookDenseNet(nn.Module):
     """The usual form: every layer takes the statistics of all it sees, 1x1 as convolutions."""
 
@@ -187,7 +124,7 @@ class _TextbookDenseNet(nn.Module):
 @pytest.mark.parametrize("train", [True, False])
 def test_densenet_with_shared_statistics_is_the_textbook_densenet(float64: None, train: bool) -> None:
     blocks = (2, 3, 2)
-    ours = DenseNet(blocks=blocks, head="linear", dtype=jnp.float64)
+    ours = Classifier(functools.partial(DenseNet, blocks), head="linear", dtype=jnp.float64)
     variables = init_variables(ours, image_size=32, seed=1)
     textbook = _TextbookDenseNet(blocks)
     x = jnp.asarray(RNG.random((4, 32, 32, 3)))
@@ -217,36 +154,48 @@ def test_densenet_with_shared_statistics_is_the_textbook_densenet(float64: None,
     jax.tree.map(close, *gradients)
 
 
-def test_pointwise_convolution_is_a_convolution(float64: None) -> None:
-    x = jnp.asarray(RNG.normal(size=(2, 4, 5, 6)))
-    layer: Any = PointwiseConv(3, jnp.float64)
-    variables = layer.init(jax.random.key(0), x)
-    np.testing.assert_allclose(layer.apply(variables, x), _plain_conv(x, variables["params"]["kernel"]), rtol=1e-12)
+STAGES = {
+    "resnet50": ["stem", "conv2", "conv3", "conv4", "conv5", "pooled"],
+    "inceptionv3": ["stem", *(f"mixed{i}" for i in range(11)), "pooled"],
+    "densenet201": ["stem", "conv2", "pool2", "conv3", "pool3", "conv4", "pool4", "conv5", "pooled"],
+}
+LAST_MAPS = {"resnet50": ("conv5", 7, 2048), "inceptionv3": ("mixed10", 5, 2048), "densenet201": ("conv5", 7, 1920)}
 
 
-def test_stages_are_named_in_order() -> None:
-    model = create_model("densenet201")
-    variables = jax.eval_shape(lambda: init_variables(model, image_size=64, seed=0))
-    image = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
-    logits, stages = jax.eval_shape(lambda v, x: model.apply(v, x, train=False, stages=True), variables, image)
+@pytest.mark.parametrize("name", STAGES)
+def test_stages_are_named_in_order(name: str) -> None:
+    model = create_model(name)
+    variables = jax.eval_shape(lambda: init_variables(model, image_size=224, seed=0))
+    image = jax.ShapeDtypeStruct((2, 224, 224, 3), jnp.float32)
+    order: list[str] = []
+
+    def run(v: Any, x: Any) -> Any:
+        logits, stages = model.apply(v, x, train=False, stages=True)
+        order.extend(stages)
+        return logits, stages
+
+    logits, stages = jax.eval_shape(run, variables, image)
     assert logits.shape == (2, 7)
-    assert set(stages) == {"stem", "conv2", "pool2", "conv3", "pool3", "conv4", "pool4", "conv5", "pooled"}
-    assert stages["conv4"].shape == (2, 4, 4, 1792)
-    assert stages["pooled"].shape == (2, 1920)
+    assert order == STAGES[name]
+    last, side, channels = LAST_MAPS[name]
+    assert stages[last].shape == (2, side, side, channels)
+    assert stages["pooled"].shape == (2, channels)
 
 
-@pytest.mark.parametrize("name", ["cnn", "densenet201"])
+@pytest.mark.parametrize("name", ["cnn", "resnet50", "inceptionv3", "densenet201"])
 def test_bfloat16_keeps_parameters_and_logits_in_float32(name: str) -> None:
     model = create_model(name, compute_dtype="bfloat16")
-    variables = jax.eval_shape(lambda: init_variables(model, image_size=32, seed=0))
+    variables = jax.eval_shape(lambda: init_variables(model, image_size=96, seed=0))
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    image = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.bfloat16)
+    image = jax.ShapeDtypeStruct((2, 96, 96, 3), jnp.bfloat16)
     logits, stages = jax.eval_shape(lambda v, x: model.apply(v, x, stages=True), variables, image)
     assert logits.dtype == jnp.float32
     assert next(iter(stages.values())).dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize("arguments", [{"name": "vgg"}, {"name": "cnn", "head": "big"}])
+@pytest.mark.parametrize(
+    "arguments", [{"name": "vgg"}, {"name": "cnn", "head": "big"}, {"name": "resnet50", "frozen": "all"}]
+)
 def test_an_unknown_network_or_head_is_refused(arguments: dict[str, str]) -> None:
     with pytest.raises(UserError, match="expected one of"):
         create_model(**arguments)  # pyright: ignore[reportArgumentType]

@@ -13,6 +13,7 @@ import pytest
 from hamjax.losses import weighted_cross_entropy
 from hamjax.metrics import compute, empty_metrics
 from hamjax.models import create_model, init_variables
+from hamjax.models.classifier import Classifier
 from hamjax.models.densenet import DenseNet
 from hamjax.optim import ReduceOnPlateau, make_optimizer, make_schedule, restore_schedule
 from hamjax.sharding import make_mesh, put_batch, put_replicated, split_batch
@@ -162,7 +163,7 @@ def test_a_schedule_goes_on_from_its_state() -> None:
 def _network(name: str, dtype: Any) -> Any:
     if name == "cnn":
         return create_model("cnn", compute_dtype=dtype)
-    return DenseNet(blocks=(2, 2), dtype=jnp.dtype(dtype))
+    return Classifier(functools.partial(DenseNet, (2, 2)), dtype=jnp.dtype(dtype))
 
 
 @pytest.mark.parametrize("name", ["cnn", "densenet"])

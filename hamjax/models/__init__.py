@@ -1,6 +1,7 @@
 """The networks, and how to make and initialise one."""
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,9 +12,12 @@ import numpy as np
 from flax import traverse_util
 
 from hamjax.errors import UserError
+from hamjax.models.classifier import FROZEN, Classifier
 from hamjax.models.cnn import CNN
 from hamjax.models.densenet import DenseNet
 from hamjax.models.head import HEADS
+from hamjax.models.inception import InceptionV3
+from hamjax.models.resnet import ResNet
 
 Variables = dict[str, Any]
 
@@ -24,18 +28,28 @@ class ModelSpec:
 
     Attributes:
         build: makes the module.
-        pretrained: whether ImageNet weights exist for it.
-        minimum_size: smallest image side, in pixels.
+        minimum_size: smallest image side, in pixels (for the published networks, Keras's).
+        native_scale: what the pixels of its ImageNet weights went through, a mode of
+            `keras/src/applications/imagenet_utils.py`; empty where there are no such weights.
+        native_size: image side its ImageNet weights were trained at.
     """
 
     build: Callable[..., Any]
-    pretrained: bool
     minimum_size: int
+    native_scale: str = ""
+    native_size: int = 224
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether ImageNet weights exist for it."""
+        return bool(self.native_scale)
 
 
 MODEL_SPECS = {
-    "cnn": ModelSpec(CNN, pretrained=False, minimum_size=4),
-    "densenet201": ModelSpec(DenseNet, pretrained=True, minimum_size=32),
+    "cnn": ModelSpec(CNN, minimum_size=4),
+    "resnet50": ModelSpec(functools.partial(Classifier, ResNet), 32, "caffe"),
+    "inceptionv3": ModelSpec(functools.partial(Classifier, InceptionV3), 75, "tf", native_size=299),
+    "densenet201": ModelSpec(functools.partial(Classifier, DenseNet), 32, "torch"),
 }
 
 
@@ -48,6 +62,7 @@ def create_model(
     bn_stats: str = "global",
     num_devices: int | None = None,
     dropout: bool = True,
+    frozen: str = "none",
 ) -> Any:
     """Make a network.
 
@@ -60,17 +75,17 @@ def create_model(
             `per_device` over each device's part.
         num_devices: for `per_device`; all of jax's by default.
         dropout: off for comparisons that must be free of chance.
+        frozen: `none`, `bn` or `backbone`: see `Classifier`; not for the CNN.
 
     Returns:
         A Flax module; `module.apply(variables, images, train=False)` gives logits.
 
     Raises:
-        UserError: there is no such network or head.
+        UserError: there is no such network, head or choice.
     """
-    if name not in MODEL_SPECS:
-        raise UserError(f"model.name: expected one of {', '.join(MODEL_SPECS)}, got {name!r}.")
-    if head not in HEADS:
-        raise UserError(f"model.head: expected one of {', '.join(HEADS)}, got {head!r}.")
+    for what, value, allowed in (("name", name, MODEL_SPECS), ("head", head, HEADS), ("frozen", frozen, FROZEN)):
+        if value not in allowed:
+            raise UserError(f"model.{what}: expected one of {', '.join(allowed)}, got {value!r}.")
     spec = MODEL_SPECS[name]
     options: dict[str, Any] = {
         "num_classes": 1000 if head == "imagenet" else num_classes,
@@ -79,7 +94,7 @@ def create_model(
     }
     if spec.pretrained:
         groups = num_devices or jax.device_count() if bn_stats == "per_device" else 1
-        options |= {"head": head, "groups": groups}
+        options |= {"head": head, "groups": groups, "frozen": frozen}
     return spec.build(**options)
 
 

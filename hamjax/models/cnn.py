@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hamjax.models.layers import KERNEL_INIT, Conv3x3, Recorder, max_pool_2x2
+from hamjax.models.convolution import KERNEL_INIT, Conv
+from hamjax.models.pooling import max_pool
+from hamjax.models.stages import Recorder
 
 Array = jax.Array
 
@@ -46,8 +48,8 @@ class CNN(nn.Module):
         for i, (features, rate) in enumerate(((32, 0.25), (64, 0.4))):
             for j in (1, 2):
                 name = f"conv{2 * i + j}"
-                x = record(name, nn.relu(Conv3x3(features, dtype=self.dtype, name=name)(x)))
-            x = record(f"pool{i + 1}", max_pool_2x2(x))
+                x = record(name, nn.relu(Conv(features, dtype=self.dtype, name=name)(x)))
+            x = record(f"pool{i + 1}", max_pool(x, 2, 2))
             x = self._drop(rate, train)(x)
         x = x.reshape(len(x), -1)
         dense = nn.Dense(128, dtype=self.dtype, param_dtype=stored, kernel_init=KERNEL_INIT, name="dense")

@@ -1,0 +1,11 @@
+"""InceptionV3, strategy S3.
+
+Run: python -m hamjax.main --config configs/inceptionv3_s3.py
+"""
+
+from hamjax.config import Config
+from hamjax.recipes import make_config
+
+
+def get_config() -> Config:
+    return make_config(model="inceptionv3", strategy="s3")

@@ -1,0 +1,123 @@
+"""Two-dimensional convolution: lax's numbers, with gradients that a CPU takes quickly."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+Array = jax.Array
+Pads = tuple[tuple[int, int], tuple[int, int]]
+KERNEL_INIT = nn.initializers.glorot_uniform()  # Keras's default for Dense and Conv2D
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+BAND = 4  # rows at a time
+
+
+class Conv(nn.Module):
+    """A convolution with Keras's kernel layout [rows, columns, in, out].
+
+    Attributes:
+        features: channels out.
+        kernel_size: rows and columns.
+        stride: in both directions.
+        padding: zeros all round, or `SAME` (only for odd kernels of stride 1, where all
+            frameworks agree what it is).
+        use_bias: add one.
+        dtype: of the computation; parameters are float32 or wider.
+    """
+
+    features: int
+    kernel_size: tuple[int, int] = (3, 3)
+    stride: int = 1
+    padding: int | str = "SAME"
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map [B, H, W, C] to [B, H', W', features]."""
+        stored = jnp.promote_types(self.dtype, jnp.float32)
+        kernel = self.param("kernel", KERNEL_INIT, (*self.kernel_size, x.shape[-1], self.features), stored)
+        rows, columns = (self._pad(size) for size in self.kernel_size)
+        y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, (rows, columns))
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,), stored).astype(self.dtype)
+        return y
+
+    def _pad(self, size: int) -> tuple[int, int]:
+        if self.padding == "SAME":
+            assert self.stride == 1, "frameworks differ in what SAME is for a stride"
+            assert size % 2 == 1, "and for an even kernel"
+            return size // 2, size // 2
+        return int(self.padding), int(self.padding)
+
+
+def convolve(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+    """Convolve [B, H, W, C] with [R, S, C, D]; a 1x1 kernel is a matrix product."""
+    if kernel.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
+        return jnp.einsum("bhwc,cd->bhwd", x[:, ::stride, ::stride], kernel[0, 0])
+    return _convolve(x, kernel, stride, pads)
+
+
+def _plain(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=DIMENSIONS)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+    """Convolve, with a gradient of our own.
+
+    XLA's CPU backend is slow at one of the three convolutions of a training step, the
+    kernel's gradient; there it is taken as matrix products, a few rows at a time.
+    """
+    return _plain(x, kernel, stride, pads)
+
+
+def _forward(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, tuple[Array, Array]]:
+    return _plain(x, kernel, stride, pads), (x, kernel)
+
+
+def _backward(stride: int, pads: Pads, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    (dx,) = jax.vjp(lambda x: _plain(x, kernel, stride, pads), x)[1](dy)
+    on_cpu, elsewhere = (
+        functools.partial(form, shape=kernel.shape, stride=stride, pads=pads)
+        for form in (kernel_gradient_by_rows, kernel_gradient)
+    )
+    return dx, jax.lax.platform_dependent(x, dy, cpu=on_cpu, default=elsewhere)
+
+
+_convolve.defvjp(_forward, _backward)
+
+
+def kernel_gradient(x: Array, dy: Array, *, shape: tuple[int, ...], stride: int, pads: Pads) -> Array:
+    """Return the gradient in the kernel as lax takes it."""
+    kernel = jax.ShapeDtypeStruct(shape, x.dtype)
+    (dkernel,) = jax.linear_transpose(lambda kernel: _plain(x, kernel, stride, pads), kernel)(dy)
+    return dkernel
+
+
+def kernel_gradient_by_rows(x: Array, dy: Array, *, shape: tuple[int, ...], stride: int, pads: Pads) -> Array:
+    """Do the same as a sum over bands of rows of (shifted inputs)^T dy."""
+    # Without the barrier XLA recomputes what made x and dy inside the loop.
+    x, dy = jax.lax.optimization_barrier((x, dy))
+    rows, columns, channels, features = shape
+    height, width = dy.shape[1:3]
+    band = math.gcd(height, BAND)
+    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+
+    def add_band(total: Array, row: Array) -> tuple[Array, None]:
+        used = (band - 1) * stride + rows
+        window = jax.lax.dynamic_slice_in_dim(padded, row * stride, used, axis=1)
+        last, right = (band - 1) * stride + 1, (width - 1) * stride + 1
+        shifted = [
+            window[:, i : i + last : stride, j : j + right : stride] for i in range(rows) for j in range(columns)
+        ]
+        given = jax.lax.dynamic_slice_in_dim(dy, row, band, axis=1)
+        return total + jnp.einsum("bhwc,bhwd->cd", jnp.concatenate(shifted, -1), given), None
+
+    start = jnp.zeros((rows * columns * channels, features), x.dtype)
+    total, _ = jax.lax.scan(add_band, start, jnp.arange(0, height, band))
+    return total.reshape(shape)

@@ -1,0 +1,169 @@
+"""InceptionV3 as in Keras applications (`keras/src/applications/inception_v3.py`).
+
+The network is a table of blocks. Its convolutions have no bias, its BatchNorm no gamma and
+an epsilon of 1e-3, and its average pooling does not count what is outside.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from hamjax.models.convolution import Conv
+from hamjax.models.normalization import BatchNorm
+from hamjax.models.pooling import average_pool_3x3, max_pool
+from hamjax.models.stages import Record
+
+Array = jax.Array
+BN_EPSILON = 1e-3
+AVERAGE, MAX = "average", "max"  # 3x3 of stride 1 to the same size; 3x3 of stride 2 inside
+
+
+class Unit(NamedTuple):
+    """A convolution of rows x columns, BatchNorm and ReLU; without padding it is `valid`."""
+
+    features: int
+    rows: int = 1
+    columns: int = 1
+    stride: int = 1
+    padding: int | str = "SAME"
+
+
+# A fork: both are applied to the same input, and their outputs joined.
+Fork = tuple[Unit, Unit]
+Branch = tuple["Unit | Fork | str", ...]
+Block = dict[str, Branch]
+
+
+def _block_35(pooled: int) -> Block:
+    return {
+        "1x1": (Unit(64),),
+        "5x5": (Unit(48), Unit(64, 5, 5)),
+        "3x3dbl": (Unit(64), Unit(96, 3, 3), Unit(96, 3, 3)),
+        "pool": (AVERAGE, Unit(pooled)),
+    }
+
+
+def _block_17(c: int) -> Block:
+    return {
+        "1x1": (Unit(192),),
+        "7x7": (Unit(c), Unit(c, 1, 7), Unit(192, 7, 1)),
+        "7x7dbl": (Unit(c), Unit(c, 7, 1), Unit(c, 1, 7), Unit(c, 7, 1), Unit(192, 1, 7)),
+        "pool": (AVERAGE, Unit(192)),
+    }
+
+
+def _block_8() -> Block:
+    return {
+        "1x1": (Unit(320),),
+        "3x3": (Unit(384), (Unit(384, 1, 3), Unit(384, 3, 1))),
+        "3x3dbl": (Unit(448), Unit(384, 3, 3), (Unit(384, 1, 3), Unit(384, 3, 1))),
+        "pool": (AVERAGE, Unit(192)),
+    }
+
+
+# The names of stages are Keras's; in brackets the side of their output at 299 x 299.
+BLOCKS: dict[str, Block] = {
+    "stem": {  # 35
+        "main": (
+            Unit(32, 3, 3, 2, 0), Unit(32, 3, 3, 1, 0), Unit(64, 3, 3), MAX, Unit(80), Unit(192, 3, 3, 1, 0), MAX,
+        ),
+    },
+    "mixed0": _block_35(32),
+    "mixed1": _block_35(64),
+    "mixed2": _block_35(64),
+    "mixed3": {  # 17
+        "3x3": (Unit(384, 3, 3, 2, 0),),
+        "3x3dbl": (Unit(64), Unit(96, 3, 3), Unit(96, 3, 3, 2, 0)),
+        "pool": (MAX,),
+    },
+    "mixed4": _block_17(128),
+    "mixed5": _block_17(160),
+    "mixed6": _block_17(160),
+    "mixed7": _block_17(192),
+    "mixed8": {  # 8
+        "3x3": (Unit(192), Unit(320, 3, 3, 2, 0)),
+        "7x7x3": (Unit(192), Unit(192, 1, 7), Unit(192, 7, 1), Unit(192, 3, 3, 2, 0)),
+        "pool": (MAX,),
+    },
+    "mixed9": _block_8(),
+    "mixed10": _block_8(),
+}  # fmt: skip
+
+
+class InceptionV3(nn.Module):
+    """Everything below the pooling.
+
+    Attributes:
+        groups: see `hamjax.models.normalization.Statistics`.
+        dtype: of the computation.
+    """
+
+    groups: int = 1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool, record: Record) -> Array:
+        """Map images [B, S, S, 3] to features [B, H, W, 2048]; H is 8 at 299, 5 at 224."""
+        for name, block in BLOCKS.items():
+            outputs = [self._branch(x, f"{name}_{kind}", steps, train) for kind, steps in block.items()]
+            x = record(name, jnp.concatenate(outputs, -1))
+        return x
+
+    def _branch(self, x: Array, prefix: str, steps: Branch, train: bool) -> Array:
+        names = iter(_unit_names(prefix, steps))
+        for step in steps:
+            if step == AVERAGE:
+                x = average_pool_3x3(x)
+            elif step == MAX:
+                x = max_pool(x, 3, 2)
+            elif isinstance(step, Unit):
+                x = self._unit(x, next(names), step, train)
+            else:
+                x = jnp.concatenate([self._unit(x, next(names), unit, train) for unit in step], -1)
+        return x
+
+    def _unit(self, x: Array, name: str, unit: Any, train: bool) -> Array:
+        conv = Conv(
+            unit.features, (unit.rows, unit.columns), unit.stride, unit.padding,
+            use_bias=False, dtype=self.dtype, name=f"{name}_conv",
+        )  # fmt: skip
+        norm = BatchNorm(epsilon=BN_EPSILON, use_scale=False, groups=self.groups, dtype=self.dtype, name=f"{name}_bn")
+        return nn.relu(norm(conv(x), train=train))
+
+
+def _unit_names(prefix: str, steps: Branch) -> Iterator[str]:
+    """Yield `mixed9_3x3_1`, and `mixed9_3x3_2a`, `mixed9_3x3_2b` for a fork."""
+    convolutions = [step for step in steps if not isinstance(step, str)]
+    for i, step in enumerate(convolutions, 1):
+        yield from [f"{prefix}_{i}"] if isinstance(step, Unit) else [f"{prefix}_{i}a", f"{prefix}_{i}b"]
+
+
+def topological_order() -> list[str]:
+    """Return the names of all units in the order of Keras's `model.layers`.
+
+    Keras does not name this network's layers but numbers them, with another number
+    every time. Their order it keeps: farthest from the output first, and among equals in
+    the order the branches are joined (keras/src/ops/function.py, map_graph).
+    """
+    order = []
+    for name, block in BLOCKS.items():
+        units = []
+        for kind, steps in block.items():
+            # Layers between a unit's convolution and the end: three a unit, one a join.
+            distances = []
+            distance = 0
+            for step in reversed(steps):
+                if isinstance(step, Unit):
+                    distance += 3
+                    distances.append(distance)
+                elif not isinstance(step, str):
+                    distance += 4
+                    distances += [distance, distance]
+                else:
+                    distance += 1
+            units += zip(reversed(distances), _unit_names(f"{name}_{kind}", steps), strict=True)
+        order += [unit for _, unit in sorted(units, key=lambda unit: -unit[0])]
+    return order

@@ -1,0 +1,62 @@
+"""ResNet50 as in Keras applications (`keras/src/applications/resnet.py`, version 1).
+
+Unlike torchvision's, its convolutions have a bias, and a stage's stride lies on the first
+1x1 convolution of its first block.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from hamjax.models.convolution import Conv
+from hamjax.models.normalization import BatchNorm
+from hamjax.models.pooling import zero_padded_max_pool
+from hamjax.models.stages import Record
+
+Array = jax.Array
+BN_EPSILON = 1.001e-5
+STAGES_50 = ((64, 3), (128, 4), (256, 6), (512, 3))
+
+
+class ResNet(nn.Module):
+    """Everything below the pooling. Layers carry the names of Keras's.
+
+    Attributes:
+        stages: channels of the bottleneck, and blocks.
+        groups: see `hamjax.models.normalization.Statistics`.
+        dtype: of the computation.
+    """
+
+    stages: tuple[tuple[int, int], ...] = STAGES_50
+    groups: int = 1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool, record: Record) -> Array:
+        """Map images [B, S, S, 3] to features [B, S/32, S/32, C]."""
+        x = nn.relu(self._conv_norm(x, "conv1", 64, 7, train, stride=2, padding=3))
+        x = record("stem", zero_padded_max_pool(x))
+        for i, (features, blocks) in enumerate(self.stages):
+            for j in range(1, blocks + 1):
+                stride = 2 if i > 0 and j == 1 else 1
+                x = self._block(x, f"conv{i + 2}_block{j}", features, stride, train, projected=j == 1)
+            record(f"conv{i + 2}", x)
+        return x
+
+    def _block(self, x: Array, name: str, features: int, stride: int, train: bool, *, projected: bool) -> Array:
+        """Add to x, or to a projection of it, what three convolutions make of it."""
+        conv_norm = functools.partial(self._conv_norm, train=train)
+        shortcut = conv_norm(x, f"{name}_0", 4 * features, 1, stride=stride) if projected else x
+        x = nn.relu(conv_norm(x, f"{name}_1", features, 1, stride=stride))
+        x = nn.relu(conv_norm(x, f"{name}_2", features, 3, padding=1))
+        return nn.relu(shortcut + conv_norm(x, f"{name}_3", 4 * features, 1))
+
+    def _conv_norm(
+        self, x: Array, name: str, features: int, size: int, train: bool, *, stride: int = 1, padding: int = 0
+    ) -> Array:
+        conv = Conv(features, (size, size), stride, padding, dtype=self.dtype, name=f"{name}_conv")
+        norm = BatchNorm(epsilon=BN_EPSILON, groups=self.groups, dtype=self.dtype, name=f"{name}_bn")
+        return norm(conv(x), train=train)

@@ -1,0 +1,72 @@
+"""Converted weights on disk: numpy's npz, a tensor an entry, nothing that could run code."""
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+from hamjax.errors import UserError
+from hamjax.pretrained.convert import IMAGENET_CLASSES, Tensor
+from hamjax.pretrained.key_maps import TOP
+
+ABOUT = "about"
+FORMAT = "hamjax weights 1"
+
+
+def save_weights(path: Path, name: str, variables: Mapping[str, Any], *, source: str) -> None:
+    """Write a network's backbone, and its ImageNet classifier if it has one.
+
+    Args:
+        path: there whole or not at all.
+        name: of the network.
+        variables: `{"params": ..., "batch_stats": ...}`.
+        source: what they were converted from.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    leaves = traverse_util.flatten_dict(dict(variables), sep="/")
+    bias = leaves.get(f"params/head/{TOP}/bias")
+    kept = ("backbone", "head") if np.shape(bias) == (IMAGENET_CLASSES,) else ("backbone",)
+    arrays = {key: np.asarray(value) for key, value in leaves.items() if key.split("/")[1] in kept}
+    about = json.dumps({"format": FORMAT, "model": name, "source": source})
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            np.savez(file, **arrays, **{ABOUT: np.array(about)})  # pyright: ignore[reportArgumentType]
+        os.replace(part, path)
+    except OSError as error:
+        raise UserError(f"{path}: expected to write the converted weights, got {error}; name another file.") from error
+
+
+def is_stored(path: Path) -> bool:
+    """Say whether a file is an npz, as ours are; HDF5 begins otherwise."""
+    return zipfile.is_zipfile(path)
+
+
+def read_stored(path: Path, name: str) -> list[Tensor]:
+    """Read what `save_weights` wrote.
+
+    Raises:
+        UserError: it is damaged, something else, or another network's.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        about = json.loads(str(arrays.pop(ABOUT)))
+        found = (about["format"], about["model"])
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path}: expected weights that scripts/convert_weights.py wrote, got {error}; convert them again."
+        ) from error
+    if found != (FORMAT, name):
+        raise UserError(
+            f"{path}: expected {FORMAT!r} of {name}, got {found[0]!r} of {found[1]}; convert that network's."
+        )
+    return [Tensor(key, key, value) for key, value in arrays.items()]
