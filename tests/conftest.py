@@ -9,15 +9,19 @@ import csv
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import jax
 import keras
 import pytest
+from filelock import FileLock
+from keras.src.backend.common import dtypes
 
 from hamjax.config import Config
 from hamjax.data.metadata import CLASSES
 from hamjax.data.synthetic import SyntheticSource
 from hamjax.recipes import make_config
+from tests import keras_networks
 
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -88,12 +92,32 @@ def tiny(data_dir: Path) -> Callable[..., Config]:
     return make
 
 
+@pytest.fixture(scope="session")
+def keras_files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the folder of a network's files and reference outputs; see `keras_networks.save_all`."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "keras_files"
+    root.mkdir(exist_ok=True)
+
+    def folder(name: str) -> Path:
+        with FileLock(root / f".{name}.lock"):
+            if not (root / name / "reference.npz").exists():
+                (root / name).mkdir(exist_ok=True)
+                keras_networks.save_all(name, root / name)
+        return root / name
+
+    return folder
+
+
 @pytest.fixture
 def float64() -> Iterator[None]:
     """Compute in float64, where frameworks and devices can be compared closely."""
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
-    with jax.enable_x64(True):
+    # Outside TensorFlow Keras takes float64 and float32 together as float32, and so computes means
+    # and batch normalisation, whatever its policy says.
+    wide = mock.patch.dict(dtypes.BIT64_TO_BIT32_DTYPE, float64="float64")
+    with jax.enable_x64(True), wide:
         yield
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")

@@ -1,10 +1,7 @@
-"""Downloads against a server on this machine that behaves as badly as real ones."""
+"""Downloads from a server that behaves as badly as real ones."""
 
 import hashlib
-import http.server
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,57 +10,16 @@ import pytest
 from hamjax.data import official
 from hamjax.download import fetch, require_secure
 from hamjax.errors import UserError
+from tests.web_server import Server, serve
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
-@dataclass
-class Server:
-    """What the server does, and what it was asked."""
-
-    url: str = ""
-    content: bytes = CONTENT
-    cut_after: int = 0  # bytes a connection gives before it breaks; 0: never
-    serves_ranges: bool = True
-    status: int = 200
-    failures: int = 0  # requests to answer with 503 first
-    requests: list[dict[str, str]] = field(default_factory=list)
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    state = Server()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            state.requests.append(dict(self.headers))
-            if state.status != 200 or state.failures:
-                state.failures = max(state.failures - 1, 0)
-                self.send_error(state.status if state.status != 200 else 503)
-                return
-            asked = self.headers.get("Range")
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and state.serves_ranges else 0
-            body = state.content[start:]
-            self.send_response(206 if start else 200)
-            if start:
-                last = len(state.content) - 1
-                self.send_header("Content-Range", f"bytes {start}-{last}/{len(state.content)}")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body[: state.cut_after or None])
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{httpd.server_port}/file.zip"
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield state
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+    with serve(CONTENT) as state:
+        yield state
 
 
 def _fetch(server: Server, path: Path, md5: str = MD5, size: int | None = len(CONTENT)) -> str:

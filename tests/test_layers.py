@@ -22,7 +22,7 @@ def _plain_conv(x: jax.Array, kernel: jax.Array, stride: int, pads: Any) -> jax.
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-@pytest.mark.parametrize("height", [7, 8, 13])
+@pytest.mark.parametrize("height", [7, 8])
 @pytest.mark.parametrize(("size", "stride", "padding"), SHAPES)
 def test_convolution_and_its_gradients_are_laxs(
     float64: None, height: int, size: tuple[int, int], stride: int, padding: int | str
@@ -89,11 +89,10 @@ def test_batch_norm_is_keras(float64: None, train: bool) -> None:
     variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": {"mean": mean, "var": var}}
     model: Any = BatchNorm(dtype=jnp.float64)
     y, updated = model.apply(variables, jnp.asarray(x), train=train, mutable=["batch_stats"])
-    # Keras's layer computes in float32 whatever its policy says.
-    np.testing.assert_allclose(y, np.asarray(reference(x, training=train)), rtol=1e-5, atol=5e-6)
+    np.testing.assert_allclose(y, np.asarray(reference(x, training=train)), rtol=1e-10, atol=1e-12)
     stored = [updated["batch_stats"][name] for name in ("mean", "var")]
     for ours, theirs in zip(stored, reference.get_weights()[2:], strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10)
     if train:
         np.testing.assert_allclose(stored[0], 0.99 * mean + 0.01 * x.mean((0, 1, 2)), rtol=1e-12)
         np.testing.assert_allclose(stored[1], 0.99 * var + 0.01 * x.var((0, 1, 2)), rtol=1e-10)

@@ -30,8 +30,8 @@ def save_weights(path: Path, name: str, variables: Mapping[str, Any], *, source:
     Raises:
         UserError: the file cannot be written.
     """
-    leaves = traverse_util.flatten_dict(dict(variables), sep="/")
-    bias = leaves.get(f"params/head/{TOP}/bias")
+    leaves: dict[str, Any] = traverse_util.flatten_dict(dict(variables), sep="/")
+    bias: Any = leaves.get(f"params/head/{TOP}/bias", ())
     kept = ("backbone", "head") if np.shape(bias) == (IMAGENET_CLASSES,) else ("backbone",)
     arrays = {key: np.asarray(value) for key, value in leaves.items() if key.split("/")[1] in kept}
     about = json.dumps({"format": FORMAT, "model": name, "source": source})
@@ -46,8 +46,12 @@ def save_weights(path: Path, name: str, variables: Mapping[str, Any], *, source:
 
 
 def is_stored(path: Path) -> bool:
-    """Say whether a file is an npz, as ours are; HDF5 begins otherwise."""
-    return zipfile.is_zipfile(path)
+    """Say whether a file begins as an npz does, which is a zip archive."""
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"PK"
+    except OSError:
+        return False  # reading it as HDF5 says what is wrong
 
 
 def read_stored(path: Path, name: str) -> list[Tensor]:
@@ -57,7 +61,7 @@ def read_stored(path: Path, name: str) -> list[Tensor]:
         UserError: it is damaged, something else, or another network's.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         about = json.loads(str(arrays.pop(ABOUT)))
         found = (about["format"], about["model"])
