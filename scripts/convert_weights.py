@@ -1,0 +1,84 @@
+"""Convert ImageNet weights of Keras, and see that they work.
+
+    python scripts/convert_weights.py --model resnet50 --keras-h5 FILE --out resnet50.npz
+    python scripts/convert_weights.py --model resnet50 --out resnet50.npz --classify dog.jpg
+
+Train from the result with --config.model.weights=resnet50.npz. Without --keras-h5 the
+official file is fetched. --classify names the five best ImageNet classes of a picture;
+it needs a file with its top, as the official one has that is not called notop.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from hamjax.data.cache import decode, resize
+from hamjax.errors import UserError
+from hamjax.models import MODEL_SPECS, create_model, init_variables
+from hamjax.pretrained import KEY_MAPS, read_tensors, save_weights
+from hamjax.pretrained.convert import IMAGENET_CLASSES, fill
+from hamjax.pretrained.published import imagenet_class_names, published_weights
+from hamjax.train_step import make_eval_step
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, choices=list(KEY_MAPS))
+    parser.add_argument("--keras-h5", help="the official HDF5 file, or a .weights.h5 (default: fetch the official one)")
+    parser.add_argument("--out", required=True, help="where the converted weights go, an .npz")
+    parser.add_argument("--classify", metavar="IMAGE", help="name the five best ImageNet classes of a picture")
+    parser.add_argument("--class-index", metavar="FILE", help="Keras's imagenet_class_index.json (default: fetch it)")
+    args = parser.parse_args()
+    try:
+        path = Path(args.keras_h5) if args.keras_h5 else published_weights(args.model, top=True)
+        model, variables = convert(args.model, path, Path(args.out))
+        if args.classify:
+            index = Path(args.class_index) if args.class_index else None
+            print(classify(args.model, model, variables, Path(args.classify), index))
+    except UserError as error:
+        print(f"convert_weights: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+
+
+def convert(name: str, path: Path, out: Path) -> tuple[Any, dict[str, Any]]:
+    """Convert a file and write the result; return the network with its variables."""
+    tensors = read_tensors(name, path)
+    has_top = any(t.path == "params/head/predictions/bias" and len(t.value) == IMAGENET_CLASSES for t in tensors)
+    model = create_model(name, head="imagenet" if has_top else "linear")
+    blank = init_variables(model, image_size=MODEL_SPECS[name].native_size, seed=0)
+    variables = fill(name, blank, tensors, where=path)
+    save_weights(out, name, variables, source=path.name)
+    print(f"{name} {'with' if has_top else 'without'} its top, converted from {path} to {out}")
+    return model, variables
+
+
+def classify(name: str, model: Any, variables: dict[str, Any], image: Path, class_index: Path | None) -> str:
+    """Return the five most probable ImageNet classes of a picture, one a line."""
+    if model.head != "imagenet":
+        raise UserError("--classify: expected weights with their top, got none; use the file that is not called notop.")
+    try:
+        picture = decode(image.read_bytes())
+    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises
+        raise UserError(f"{image}: expected a picture, got {error}; name another with --classify.") from error
+    spec = MODEL_SPECS[name]
+    pixels = resize(picture, spec.native_size, "squash")[None]
+    logits = make_eval_step(model, spec.native_scale)(variables["params"], variables["batch_stats"], pixels)
+    probabilities = np.asarray(jax.nn.softmax(logits[0]))
+    try:
+        names = imagenet_class_names(class_index)
+    except UserError as error:
+        print(
+            f"convert_weights: {error}\nclasses are numbered instead; name the file with --class-index", file=sys.stderr
+        )
+        names = [f"class {i}" for i in range(len(probabilities))]
+    best = np.argsort(-probabilities)[:5]
+    return "\n".join(f"{probabilities[i]:.3f}  {names[i]}" for i in best)
+
+
+if __name__ == "__main__":
+    main()
