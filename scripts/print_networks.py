@@ -1,6 +1,6 @@
 """Print the networks as the paper's Tables 2 and 3: layers, output shapes, parameters.
 
-    python scripts/print_networks.py
+python scripts/print_networks.py
 """
 
 from hamjax.report.networks import describe_networks
