@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hamjax.data.cache import decode, resize
@@ -66,7 +67,7 @@ def classify(name: str, model: Any, variables: dict[str, Any], image: Path, clas
     except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises
         raise UserError(f"{image}: expected a picture, got {error}; name another with --classify.") from error
     spec = MODEL_SPECS[name]
-    pixels = resize(picture, spec.native_size, "squash")[None]
+    pixels = jnp.asarray(resize(picture, spec.native_size, "squash")[None])
     logits = make_eval_step(model, spec.native_scale)(variables["params"], variables["batch_stats"], pixels)
     probabilities = np.asarray(jax.nn.softmax(logits[0]))
     try:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras.src.legacy.saving import legacy_h5_format
 
-ORIGINALS = {
+ORIGINALS: dict[str, Any] = {
     "resnet50": keras.applications.ResNet50,
     "inceptionv3": keras.applications.InceptionV3,
     "densenet201": keras.applications.DenseNet201,
@@ -31,7 +31,7 @@ def _kernel(self: Any, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
     return rng.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape).astype(dtype or keras.config.floatx())
 
 
-def make_network(name: str) -> keras.Model:
+def make_network(name: str) -> Any:
     """Make a network without its top, pooled, for images of any size."""
     keras.utils.clear_session()
     with mock.patch.object(keras.initializers.GlorotUniform, "__call__", _kernel):
@@ -46,27 +46,32 @@ def make_network(name: str) -> keras.Model:
     return network
 
 
-def with_top(network: keras.Model) -> keras.Model:
+def with_top(network: Any) -> Any:
     """Add the classifier of the 1000 classes."""
     with mock.patch.object(keras.initializers.GlorotUniform, "__call__", _kernel):
         top = keras.layers.Dense(1000, activation="softmax", name="predictions")
         return keras.Model(network.inputs, top(network.output))
 
 
-def save_legacy(network: keras.Model, path: Path) -> None:
+def save_legacy(network: Any, path: Path) -> None:
     """Save in the layout of the official files."""
     with h5py.File(path, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, network)
+
+
+def names(attribute: Any) -> list[str]:
+    """Return an HDF5 attribute that lists names."""
+    return [str(name) for name in attribute]
 
 
 def name_as_published(path: Path) -> None:
     """Rename as in files of Keras 2: `:0` after tensors, `conv1/conv`, and `fc1000` for the top."""
     renamed = {"conv1_conv": "conv1/conv", "conv1_bn": "conv1/bn", "predictions": "fc1000"}
     with h5py.File(path, "r+") as file:
-        layers = [str(name) for name in file.attrs["layer_names"]]
+        layers = names(file.attrs["layer_names"])
         for layer in layers:
             group: Any = file[layer]
-            tensors = [str(name) for name in group.attrs["weight_names"]]
+            tensors = names(group.attrs["weight_names"])
             for tensor in tensors:
                 group.move(tensor, f"{tensor}:0")
             group.attrs["weight_names"] = np.array([f"{tensor}:0".encode() for tensor in tensors])
@@ -77,12 +82,13 @@ def name_as_published(path: Path) -> None:
         file.attrs["layer_names"] = np.array([renamed.get(name, name).encode() for name in layers])
 
 
-def run(name: str, network: keras.Model, size: int) -> dict[str, np.ndarray]:
+def run(name: str, network: Any, size: int) -> dict[str, np.ndarray]:
     """Return random `images` [2, size, size, 3] and every stage's output for them."""
     outputs = {stage: network.get_layer(layer).output for stage, layer in STAGES[name].items()}
     outputs |= {"pooled": network.output, "probabilities": with_top(network).output}
     images = np.random.default_rng(size).random((2, size, size, 3), np.float32)
-    return {"images": images, **keras.Model(network.inputs, outputs).predict(images, verbose=0)}
+    staged: Any = keras.Model(network.inputs, outputs)
+    return {"images": images, **staged.predict(images, verbose=0)}
 
 
 def save_all(name: str, folder: Path) -> None:

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "run_directory": {"config", "data", "experiment"},
     "evaluate": {"checkpoint", "config", "data", "experiment", "metrics", "network", "run_directory", "sharding",
                  "train_state", "train_step"},
-    "report": {"data", "evaluate", "experiment", "run_directory", "telemetry"},
+    "report": {"data", "evaluate", "experiment", "models", "run_directory", "telemetry"},
     "loop": {"checkpoint", "data", "distributed", "evaluate", "experiment", "metrics", "models", "network", "optim",
              "report", "sharding", "telemetry", "train_state", "train_step"},
     "train": {"checkpoint", "config", "distributed", "evaluate", "experiment", "loop", "network", "report",

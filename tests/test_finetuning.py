@@ -72,9 +72,10 @@ def test_a_frozen_backbone_trains_on_the_features_of_inference() -> None:
     frozen, free = SMALL(frozen="backbone"), SMALL()
     variables = init_variables(free, image_size=32, seed=0)
     x = jnp.asarray(np.random.default_rng(0).random((4, 32, 32, 3), np.float32))
-    _, expected = free.apply(variables, x, train=False, stages=True)
-    (_, stages), _ = frozen.apply(variables, x, train=True, stages=True, mutable=["batch_stats"])
-    np.testing.assert_allclose(stages["pooled"], expected["pooled"], rtol=1e-6)
+    free_outputs: Any = free.apply(variables, x, train=False, stages=True)
+    frozen_outputs: Any = frozen.apply(variables, x, train=True, stages=True, mutable=["batch_stats"])
+    (_, stages), _ = frozen_outputs
+    np.testing.assert_allclose(stages["pooled"], free_outputs[1]["pooled"], rtol=1e-6)
 
 
 MODES = {"resnet50": keras.applications.resnet50, "inceptionv3": keras.applications.inception_v3,

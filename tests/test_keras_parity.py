@@ -143,7 +143,7 @@ def _with_gamma(patch: pytest.MonkeyPatch, variables: Any) -> None:
     for name, layer in variables["params"]["backbone"].items():
         if name.endswith("_bn"):
             layer["scale"] = rng.uniform(0.5, 1.5, layer["bias"].shape).astype(np.float32)
-    plain = BatchNorm
+    plain: Any = BatchNorm
     patch.setattr(inception, "BatchNorm", lambda **options: plain(**(options | {"use_scale": True})))
 
 
@@ -219,7 +219,8 @@ def test_an_epsilon_off_by_a_thousandth_shows_where_variances_are_small() -> Non
 
 def test_zeros_around_the_stem_serve_as_minus_infinity_after_relu(keras_files: Files) -> None:
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
-    padded = lambda x: nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # noqa: E731
+    pads: Any = ((1, 1), (1, 1))
+    padded = lambda x: nn.max_pool(x, (3, 3), (2, 2), pads)  # noqa: E731
     np.testing.assert_array_equal(resnet.zero_padded_max_pool(nn.relu(jnp.asarray(x))), padded(nn.relu(x)))
     assert (np.asarray(resnet.zero_padded_max_pool(jnp.asarray(x - 9))) != np.asarray(padded(x - 9))).any()
 
@@ -227,7 +228,7 @@ def test_zeros_around_the_stem_serve_as_minus_infinity_after_relu(keras_files: F
 def _rewrite_layers(path: Path, order: Callable[[list[str]], list[str]], rename: Callable[[str], str]) -> None:
     """Rewrite the list of layers of a legacy file: their order, and their names."""
     with h5py.File(path, "r+") as file:
-        names = [str(name) for name in file.attrs["layer_names"]]
+        names = keras_networks.names(file.attrs["layer_names"])
         for name in names:
             file.move(name, f"_{name}")
         for name in names:

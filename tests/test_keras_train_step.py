@@ -27,7 +27,7 @@ def _flat(tree: Any) -> Flat:
     return {path: np.asarray(value) for path, value in traverse_util.flatten_dict(dict(tree), sep="/").items()}
 
 
-def _paper_network(name: str) -> tuple[keras.Model, keras.Model]:
+def _paper_network(name: str) -> tuple[Any, Any]:
     """Return Keras's network under the paper's head, without dropout, and the part below the head."""
     network = make_network(name)
     x = keras.layers.Dense(1024, activation="relu", name="dense")(network.output)
@@ -35,7 +35,7 @@ def _paper_network(name: str) -> tuple[keras.Model, keras.Model]:
     return keras.Model(network.inputs, keras.layers.Dense(7, activation="softmax", name="predictions")(x)), network
 
 
-def _weights(complete: keras.Model, backbone: keras.Model, name: str, folder: Path) -> Flat:
+def _weights(complete: Any, backbone: Any, name: str, folder: Path) -> Flat:
     """Return Keras's variables under our names."""
     path = folder / "now.weights.h5"
     backbone.save_weights(path)

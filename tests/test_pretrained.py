@@ -18,6 +18,7 @@ from hamjax.errors import UserError
 from hamjax.models import create_model, init_variables
 from hamjax.pretrained import published, read_tensors, save_weights
 from hamjax.pretrained.published import PublishedFile, imagenet_class_names, published_weights
+from tests import keras_networks
 from tests.web_server import Server, serve
 
 Files = Callable[[str], Path]
@@ -80,7 +81,8 @@ def test_a_tensor_that_is_listed_but_not_there_is_named(h5: Path, resnet: Any) -
 
 
 def test_a_missing_layer_of_a_numbered_file_is_named(numbered: Path, resnet: Any) -> None:
-    with h5py.File(numbered, "r+") as file:
+    with h5py.File(numbered, "r+") as opened:
+        file: Any = opened
         found = [key for key in file["layers"] if file[f"layers/{key}/vars"].attrs["name"] == "conv4_block6_3_conv"]
         del file[f"layers/{found[0]}"]
     message = _refusal(resnet, numbered)
@@ -90,7 +92,7 @@ def test_a_missing_layer_of_a_numbered_file_is_named(numbered: Path, resnet: Any
 
 def test_one_tensor_too_many_is_named(h5: Path, resnet: Any) -> None:
     with h5py.File(h5, "r+") as file:
-        names = [str(name) for name in file.attrs["layer_names"]]
+        names = keras_networks.names(file.attrs["layer_names"])
         group = file.create_group("conv6_conv")
         group.create_dataset("conv6_conv/kernel", data=np.zeros((1, 1, 3, 3), np.float32))
         group.attrs["weight_names"] = np.array([b"conv6_conv/kernel"])
@@ -120,7 +122,7 @@ def test_another_shape_is_named(h5: Path, resnet: Any) -> None:
 
 def test_a_layer_that_comes_twice_is_named(h5: Path, resnet: Any) -> None:
     with h5py.File(h5, "r+") as file:
-        names = [str(name) for name in file.attrs["layer_names"]]
+        names = keras_networks.names(file.attrs["layer_names"])
         file.attrs["layer_names"] = np.array([*names, "conv1_conv"], dtype="S")
     assert "more than once: params/backbone/conv1_conv/kernel" in _refusal(resnet, h5)
 
@@ -154,7 +156,8 @@ def test_hdf5_of_something_else_is_refused(tmp_path: Path, resnet: Any) -> None:
 
 
 def test_layers_without_names_are_refused_where_names_matter(numbered: Path, resnet: Any) -> None:
-    with h5py.File(numbered, "r+") as file:
+    with h5py.File(numbered, "r+") as opened:
+        file: Any = opened
         for key in file["layers"]:
             del file[f"layers/{key}/vars"].attrs["name"]
     assert "expected layers with names" in _refusal(resnet, numbered)
@@ -282,7 +285,7 @@ def test_class_names_are_read_from_keras_index(tmp_path: Path) -> None:
 
 
 def test_variables_are_not_changed_in_place(keras_files: Files, resnet: Any) -> None:
-    before = {path: value.copy() for path, value in traverse_util.flatten_dict(resnet).items()}
+    before = {path: np.array(value) for path, value in traverse_util.flatten_dict(resnet).items()}
     load_pretrained("resnet50", resnet, keras_files("resnet50") / "notop.h5")
     for path, value in traverse_util.flatten_dict(resnet).items():
         np.testing.assert_array_equal(value, before[path])

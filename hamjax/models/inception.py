@@ -146,24 +146,27 @@ def topological_order() -> list[str]:
 
     Keras does not name this network's layers but numbers them, with another number
     every time. Their order it keeps: farthest from the output first, and among equals in
-    the order the branches are joined (keras/src/ops/function.py, map_graph).
+    the order of the branches (keras/src/ops/function.py, map_graph).
     """
     order = []
     for name, block in BLOCKS.items():
         units = []
         for kind, steps in block.items():
-            # Layers between a unit's convolution and the end: three a unit, one a join.
-            distances = []
-            distance = 0
-            for step in reversed(steps):
-                if isinstance(step, Unit):
-                    distance += 3
-                    distances.append(distance)
-                elif not isinstance(step, str):
-                    distance += 4
-                    distances += [distance, distance]
-                else:
-                    distance += 1
-            units += zip(reversed(distances), _unit_names(f"{name}_{kind}", steps), strict=True)
-        order += [unit for _, unit in sorted(units, key=lambda unit: -unit[0])]
+            units += zip(_distances(steps), _unit_names(f"{name}_{kind}", steps), strict=True)
+        order += [unit for _, unit in sorted(units, key=lambda pair: -pair[0])]
     return order
+
+
+def _distances(steps: Branch) -> list[int]:
+    """Count Keras's layers from each convolution to the end of its branch."""
+    distances, distance = [], 0
+    for step in reversed(steps):
+        if isinstance(step, str):
+            distance += 1
+        elif isinstance(step, Unit):
+            distance += 3  # convolution, BatchNorm, ReLU
+            distances.append(distance)
+        else:
+            distance += 4  # and a join
+            distances += [distance, distance]
+    return distances[::-1]
