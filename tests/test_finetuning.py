@@ -31,7 +31,7 @@ from hamjax.train_state import TrainState, create_train_state
 from hamjax.train_step import make_train_step, scale_images
 
 Tiny = Callable[..., Config]
-SMALL = functools.partial(Classifier, functools.partial(ResNet, ((4, 1), (4, 1))), head="linear")
+SMALL = functools.partial(Classifier, functools.partial(ResNet, ((4, 1),)), head="linear")
 
 
 def _flat(tree: Any) -> dict[str, np.ndarray]:
@@ -99,7 +99,7 @@ def test_unit_scale_is_the_papers_default() -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny: Tiny) -> Callable[..., Config]:
-    """Make configs of a ResNet of two blocks that starts from a file of known weights."""
+    """Make configs of a ResNet of one block that starts from a file of known weights."""
     monkeypatch.setitem(models.MODEL_SPECS, "resnet50", ModelSpec(SMALL, 16, "caffe"))
     save_weights(tmp_path / "start.npz", "resnet50", init_variables(SMALL(), image_size=16, seed=9), source="a test")
 

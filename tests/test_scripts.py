@@ -51,10 +51,10 @@ def test_a_picture_gets_keras_five_best_classes(keras_files: Files, tmp_path: Pa
 @pytest.mark.parametrize(
     ("model", "file", "words", "message"),
     [
-        ("densenet201", "top.h5", (), "expected the 1006 tensors of densenet201"),
-        ("resnet50", "notop.h5", ("--classify", "x.png"), "expected weights with their top"),
-        ("resnet50", "top.h5", ("--classify", "nowhere.png"), "expected a picture"),
         ("resnet50", "nowhere.h5", (), "expected a weights file, got none"),
+        pytest.param("densenet201", "top.h5", (), "expected the 1006 tensors of densenet201", marks=pytest.mark.slow),
+        pytest.param("resnet50", "notop.h5", ("--classify", "x.png"), "weights with their top", marks=pytest.mark.slow),
+        pytest.param("resnet50", "top.h5", ("--classify", "x.png"), "expected a picture", marks=pytest.mark.slow),
     ],
 )
 def test_conversion_refuses_with_status_2(

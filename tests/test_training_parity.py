@@ -177,7 +177,7 @@ def test_one_device_and_eight_agree_in_float64(float64: None, name: str) -> None
     )
 
 
-@pytest.mark.parametrize("name", ["cnn", "densenet"])
+@pytest.mark.parametrize("name", ["cnn", pytest.param("densenet", marks=pytest.mark.slow)])
 def test_one_device_and_eight_agree_in_float32(name: str) -> None:
     model, batches = _network(name, "float32"), _batches(20, 16, 16)
     one, eight = (_train(model, "adam", batches, jax.devices()[:n], 1e-4)[1] for n in (1, 8))
