@@ -32,10 +32,12 @@ class Loop:
     does at each step what an undisturbed one would.
     """
 
-    def __init__(self, experiment: Experiment, checkpoints: Checkpoints, workdir: Path, stop: StopRequest) -> None:
+    def __init__(
+        self, experiment: Experiment, state: TrainState, checkpoints: Checkpoints, workdir: Path, stop: StopRequest
+    ) -> None:
         config = experiment.config
         self.experiment, self.checkpoints, self.workdir, self.stop = experiment, checkpoints, workdir, stop
-        self.state = experiment.initial_state(pretrained=False)
+        self.state = state
         self.schedule = experiment.schedule()
         self.best: dict[str, Any] = {"balanced_accuracy": -1.0, "step": 0}
         self.validated_step = 0
@@ -46,8 +48,8 @@ class Loop:
         self._dispatches: dict[str, TrainStep] = {}
         self._per_dispatch = steps_per_dispatch(config)
 
-    def restore(self) -> None:
-        """Go on from the newest readable checkpoint, if there is one."""
+    def restore(self) -> bool:
+        """Go on from the newest readable checkpoint; say whether there is one."""
         restored = self.checkpoints.restore_newest(self._saved())
         if restored is not None:
             saved, host, skipped = restored
@@ -59,9 +61,8 @@ class Loop:
             self.step = int(self.state.step)
             self._set_rate()
             print(f"resumed at step {self.step}")
-        elif self.experiment.config.model.weights != "random":
-            self.state = self.experiment.initial_state()
         self.records = Records(self.workdir, self.step)
+        return restored is not None
 
     def run(self) -> None:
         """Take every step that is left."""

@@ -52,14 +52,17 @@ def train(config: Config, workdir: str | Path) -> TrainResult | None:
             return None
         print(f"run directory {workdir}")
         print(f"compilation cache {enable_compilation_cache(config.runtime.compilation_cache)}")
-        if not (workdir / "checkpoints").is_dir():
+        fresh = not (workdir / "checkpoints").is_dir()
+        if fresh:
             locate_weights(config)  # before the data, which takes longer to find out about
         experiment = build_experiment(config)
+        state = experiment.initial_state(pretrained=fresh)
         write_facts(workdir, experiment)
         print(report.describe_start(experiment))
         with contextlib.closing(Checkpoints(workdir / "checkpoints", experiment.identity())) as checkpoints:
-            loop = Loop(experiment, checkpoints, workdir, stop)
-            loop.restore()
+            loop = Loop(experiment, state, checkpoints, workdir, stop)
+            if not loop.restore() and not fresh:
+                loop.state = experiment.initial_state()  # there were checkpoints, none of them readable
             with contextlib.closing(loop.records):
                 loop.run()
                 return TrainResult(loop.state, loop.report())

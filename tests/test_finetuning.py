@@ -160,6 +160,14 @@ def test_the_backbone_joins_in_after_freeze_epochs_also_when_resumed(
     assert hamjax.evaluate(tmp_path / "stopped").summary["accuracy"] == again.report.summary["accuracy"]
 
 
+def test_another_networks_weights_leave_no_run_behind(small: Tiny, tmp_path: Path) -> None:
+    config = small(train__epochs=1)
+    save_weights(tmp_path / "start.npz", "densenet201", init_variables(SMALL(), image_size=16, seed=9), source="a test")
+    with pytest.raises(UserError, match="of resnet50, got 'hamjax weights 1' of densenet201"):
+        hamjax.train(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
 def test_trainable_counts() -> None:
     config = hamjax.make_config(model="resnet50", strategy="s1", model__freeze_bn=True)
     params = init_variables(hamjax.create_model("resnet50"), image_size=96, seed=0)["params"]

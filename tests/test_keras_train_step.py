@@ -1,7 +1,9 @@
 """One training step of each published network is Keras's, number by number."""
 
+import functools
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from flax import traverse_util
+from keras.src.backend.jax import trainer
 
 from hamjax.metrics import empty_metrics
 from hamjax.models import create_model, init_variables, normalization
@@ -20,6 +23,7 @@ from tests.keras_networks import ORIGINALS, make_network
 
 WEIGHTS = np.array([1.55, 1.6, 1.68, 1.5, 1.52, 0.31, 1.4])  # like those of S5
 RATE, SIZE = 1e-4, 96
+QUICK = {"xla_backend_optimization_level": 0}  # compiling is nearly all there is to do here
 Flat = dict[str, np.ndarray]
 
 
@@ -56,7 +60,8 @@ def _step(name: str, start: Flat, images: np.ndarray, labels: np.ndarray) -> Tra
     step = make_train_step(model, tx, class_weights=jnp.asarray(WEIGHTS), normalize="batch", input_scale="unit", seed=0)
     state = create_train_state(traverse_util.unflatten_dict(start, sep="/"), tx)
     batch = {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
-    return jax.jit(step)(state, empty_metrics(), batch, jnp.asarray(RATE))[0]
+    compiled = jax.jit(step, compiler_options=QUICK)
+    return compiled(state, empty_metrics(), batch, jnp.asarray(RATE))[0]
 
 
 def _assert_close(ours: Flat, theirs: Flat, what: str) -> None:
@@ -74,7 +79,8 @@ def test_a_training_step_is_keras(float64: None, tmp_path: Path, name: str) -> N
     complete, backbone = _paper_network(name)
     start = _weights(complete, backbone, name, tmp_path)
     complete.compile(optimizer=keras.optimizers.RMSprop(RATE), loss="sparse_categorical_crossentropy")
-    complete.train_on_batch(images / 255, labels, class_weight=dict(enumerate(WEIGHTS.tolist())))
+    with mock.patch.object(trainer, "jit", functools.partial(jax.jit, compiler_options=QUICK)):
+        complete.train_on_batch(images / 255, labels, class_weight=dict(enumerate(WEIGHTS.tolist())))
     after = _weights(complete, backbone, name, tmp_path)
     optimizer: Any = complete.optimizer
     for variable, velocity in zip(complete.trainable_variables, optimizer._velocities, strict=True):
