@@ -62,7 +62,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult | None:
         with contextlib.closing(Checkpoints(workdir / "checkpoints", experiment.identity())) as checkpoints:
             loop = Loop(experiment, state, checkpoints, workdir, stop)
             if not loop.restore() and not fresh:
-                loop.state = experiment.initial_state()  # there were checkpoints, none of them readable
+                loop.state = experiment.initial_state()  # it was stopped before its first checkpoint
             with contextlib.closing(loop.records):
                 loop.run()
                 return TrainResult(loop.state, loop.report())

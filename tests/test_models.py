@@ -12,9 +12,13 @@ import pytest
 from flax import linen as nn
 
 from hamjax.errors import UserError
+from hamjax.metrics import empty_metrics
 from hamjax.models import count_parameters, create_model, init_variables
 from hamjax.models.classifier import Classifier
 from hamjax.models.densenet import BN_EPSILON, DenseNet
+from hamjax.optim import make_optimizer
+from hamjax.train_state import create_train_state
+from hamjax.train_step import make_train_step
 
 RNG = np.random.default_rng(0)
 
@@ -184,3 +188,14 @@ def test_bfloat16_keeps_parameters_and_logits_in_float32(name: str) -> None:
 def test_an_unknown_network_or_head_is_refused(arguments: dict[str, str]) -> None:
     with pytest.raises(UserError, match="expected one of"):
         create_model(**arguments)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet50", "inceptionv3", "densenet201"])
+def test_a_bfloat16_step_keeps_shapes_and_types(name: str) -> None:
+    model, tx = create_model(name, compute_dtype="bfloat16"), make_optimizer("rmsprop")
+    state = create_train_state(init_variables(model, image_size=96, seed=0), tx)
+    step = make_train_step(model, tx, class_weights=jnp.ones(7), normalize="batch", input_scale="unit", seed=0)
+    batch = {"image": jnp.zeros((16, 96, 96, 3), jnp.uint8), "label": jnp.zeros(16, jnp.int32)}
+    after, _ = jax.eval_shape(step, state, empty_metrics(), batch, jnp.float32(1e-4))
+    kinds = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (state, after)]
+    assert kinds[0] == kinds[1]
