@@ -190,7 +190,10 @@ def test_an_unknown_network_or_head_is_refused(arguments: dict[str, str]) -> Non
         create_model(**arguments)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet50", "inceptionv3", "densenet201"])
+SLOW_TO_TRACE = [pytest.param(name, marks=pytest.mark.slow) for name in ("inceptionv3", "densenet201")]
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet50", *SLOW_TO_TRACE])
 def test_a_bfloat16_step_keeps_shapes_and_types(name: str) -> None:
     model, tx = create_model(name, compute_dtype="bfloat16"), make_optimizer("rmsprop")
     state = create_train_state(init_variables(model, image_size=96, seed=0), tx)
