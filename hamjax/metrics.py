@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from clu import metrics as clu_metrics
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 COLLAPSE_SHARE = 0.95
 
@@ -39,6 +38,9 @@ def classification_report(labels: np.ndarray, probabilities: np.ndarray, classes
         majority_baseline_balanced_accuracy, confusion_matrix` (rows true, columns
         predicted) and `per_class` with `precision, recall, f1, support, predicted`.
     """
+    # Takes seconds to import: only where something is judged.
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
     predicted = probabilities.argmax(1)
     indices = np.arange(len(classes))
     matrix = confusion_matrix(labels, predicted, labels=indices)

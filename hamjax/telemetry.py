@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 
@@ -27,6 +26,8 @@ class Records:
             part.write_text("".join(json.dumps(line) + "\n" for line in kept if resumed_step))
             os.replace(part, self._path)
         self._file = self._path.open("a", encoding="utf-8")
+        from tensorboardX import SummaryWriter  # imports torch where that is installed
+
         self._board = SummaryWriter(str(workdir), purge_step=resumed_step + 1 if resumed_step else None)
         self._start = time.time()
 

@@ -2,14 +2,16 @@
 
 import io
 from pathlib import Path
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from hamjax.evaluate import EvalReport
 from hamjax.experiment import Experiment
-from hamjax.report import figures, html
+from hamjax.report import html
 from hamjax.run_directory import write_atomically
 from hamjax.telemetry import read_records
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def write_report(folder: Path, report: EvalReport, experiment: Experiment, records: Path) -> None:
@@ -21,6 +23,8 @@ def write_report(folder: Path, report: EvalReport, experiment: Experiment, recor
         experiment: it was judged in.
         records: `metrics.jsonl` of the run.
     """
+    from hamjax.report import figures  # matplotlib takes a second to import
+
     folder.mkdir(parents=True, exist_ok=True)
     summary, partition = report.summary, report.summary["partition"]
     write_atomically(folder / f"predictions_{partition}.csv", report.predictions_csv())
@@ -38,7 +42,7 @@ def write_report(folder: Path, report: EvalReport, experiment: Experiment, recor
     write_atomically(folder / f"{partition}.json", report.summary_json())
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()
