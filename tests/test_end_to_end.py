@@ -7,8 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,7 +22,6 @@ from hamjax.config import Config
 from hamjax.data.metadata import CLASSES
 from hamjax.errors import DivergedError, PreemptedError, UserError
 from hamjax.telemetry import read_records
-from tests.conftest import read_rows
 
 Tiny = Callable[..., Config]
 REPORT = ("test.json", "predictions_test.csv", "index.html", "confusion_matrix.png", "training_curves.png",
@@ -221,10 +218,6 @@ def test_several_steps_a_dispatch_train_as_well(tiny: Tiny, tmp_path: Path, per_
 # The commands, as a user gives them.
 
 
-def _command(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *words], cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
-
-
 def _evaluate(workdir: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     words = ("--workdir", str(workdir), "--out", str(out), *more)
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
@@ -284,76 +277,3 @@ def test_a_bad_checkpoint_is_refused(
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ([], "no --config"),
-        (["--config", "configs/none.py"], "configs/none.py"),
-        (["--config", "configs/cnn_s2.py", "--config.data.nonsense=1"], "nonsense"),
-        (["--config", "configs/cnn_s2.py", "--config.train.epochs=many"], "many"),
-        (["--config", "configs/cnn_s2.py", "--config.sampling.strategy=s9"], "s9"),
-        (["--config", "configs/cnn_s2.py", "--config.data.split=random"], "data.split"),
-        (["--config", "configs/cnn_s2.py", "--nonsense"], "nonsense"),
-        (["--config", "configs/cnn_s2.py", "extra"], "extra"),
-        (["--config", "configs/cnn_s2.py"], "--download"),
-        (["--config", "configs/cnn_s2.py", "--config.data.source_dir=nowhere"], "nowhere"),
-        (["--config", "configs/densenet_s5.py"], "model.weights=random"),
-    ],
-)
-def test_the_command_line_refuses_with_status_2(tmp_path: Path, words: list[str], message: str) -> None:
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    done = _command("-m", "hamjax.main", *words, cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_preparing_refuses_with_status_2(copy: Path, tmp_path: Path) -> None:
-    gone = sorted(copy.glob("*.jpg"))[0]
-    gone.unlink()
-    command = (
-        "scripts/prepare_data.py",
-        "--source",
-        str(copy),
-        "--data-dir",
-        str(tmp_path / "d"),
-        "--image-size",
-        "16",
-    )
-    done = _command(*command)
-    assert done.returncode == 2
-    assert gone.stem in done.stderr
-    done = _command(*command, "--allow-missing")
-    assert done.returncode == 0
-    assert f"{len(read_rows(copy)) - 1} images" in done.stdout
-    assert gone.stem in done.stdout
-
-
-def test_a_second_signal_ends_the_run_at_once() -> None:
-    with distributed.StopRequest() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.requested
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
-    code = (
-        "import time; from pathlib import Path; from hamjax.distributed import run_lock\n"
-        f"with run_lock(Path({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        with pytest.raises(UserError), distributed.run_lock(tmp_path):
-            pass
-        holder.kill()
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            with distributed.run_lock(tmp_path):
-                return
-        except UserError:
-            threading.Event().wait(0.1)
-    pytest.fail("the lock outlived its process")
