@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from hamjax.models.convolution import Conv, convolve, kernel_gradient, kernel_gradient_by_rows
+from hamjax.models.convolution import (
+    Conv,
+    convolve,
+    kernel_gradient,
+    kernel_gradient_by_rows,
+    kernel_gradient_by_shifts,
+)
 from hamjax.models.normalization import BatchNorm
 from hamjax.models.pooling import average_pool_2x2, average_pool_3x3, max_pool
 
@@ -22,12 +28,12 @@ def _plain_conv(x: jax.Array, kernel: jax.Array, stride: int, pads: Any) -> jax.
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-@pytest.mark.parametrize("height", [7, 8])
+@pytest.mark.parametrize(("height", "features"), [(7, 4), (8, 4), (8, 6)])
 @pytest.mark.parametrize(("size", "stride", "padding"), SHAPES)
 def test_convolution_and_its_gradients_are_laxs(
-    float64: None, height: int, size: tuple[int, int], stride: int, padding: int | str
+    float64: None, height: int, features: int, size: tuple[int, int], stride: int, padding: int | str
 ) -> None:
-    x, kernel = jnp.asarray(RNG.normal(size=(3, height, 9, 5))), jnp.asarray(RNG.normal(size=(*size, 5, 4)))
+    x, kernel = jnp.asarray(RNG.normal(size=(3, height, 9, 5))), jnp.asarray(RNG.normal(size=(*size, 5, features)))
     pads = tuple((n // 2, n // 2) if padding == "SAME" else (padding, padding) for n in size)
     y, pullback = jax.vjp(functools.partial(_plain_conv, stride=stride, pads=pads), x, kernel)
     ours, our_pullback = jax.vjp(lambda x, kernel: convolve(x, kernel, stride, pads), x, kernel)  # pyright: ignore
@@ -35,7 +41,8 @@ def test_convolution_and_its_gradients_are_laxs(
     dy = jnp.asarray(RNG.normal(size=y.shape))
     for a, b in zip(our_pullback(dy), pullback(dy), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
-    for gradient in (kernel_gradient, kernel_gradient_by_rows):
+    by_shifts = [kernel_gradient_by_shifts] if stride == 1 else []
+    for gradient in (kernel_gradient, kernel_gradient_by_rows, *by_shifts):
         ours = gradient(x, dy, shape=kernel.shape, stride=stride, pads=pads)  # pyright: ignore
         np.testing.assert_allclose(ours, pullback(dy)[1], rtol=1e-11, atol=1e-11)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 Array = jax.Array
@@ -82,9 +83,10 @@ def _forward(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, t
 def _backward(stride: int, pads: Pads, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = saved
     (dx,) = jax.vjp(lambda x: _plain(x, kernel, stride, pads), x)[1](dy)
+    narrows = kernel.shape[2] > kernel.shape[3] and stride == 1
     on_cpu, elsewhere = (
         functools.partial(form, shape=kernel.shape, stride=stride, pads=pads)
-        for form in (kernel_gradient_by_rows, kernel_gradient)
+        for form in (kernel_gradient_by_shifts if narrows else kernel_gradient_by_rows, kernel_gradient)
     )
     return dx, jax.lax.platform_dependent(x, dy, cpu=on_cpu, default=elsewhere)
 
@@ -97,6 +99,26 @@ def kernel_gradient(x: Array, dy: Array, *, shape: tuple[int, ...], stride: int,
     kernel = jax.ShapeDtypeStruct(shape, x.dtype)
     (dkernel,) = jax.linear_transpose(lambda kernel: _plain(x, kernel, stride, pads), kernel)(dy)
     return dkernel
+
+
+def kernel_gradient_by_shifts(x: Array, dy: Array, *, shape: tuple[int, ...], stride: int, pads: Pads) -> Array:
+    """Do the same as x^T (shifted dy), for convolutions of stride 1 with fewer channels out than in.
+
+    The shifts are one gather: it compiles four times as fast as slices do, and DenseNet has 98 of these.
+    """
+    assert stride == 1
+    rows, columns, channels, features = shape
+    batch, height, width, _ = x.shape
+    # x[i] meets dy[i - r + top], so dy is padded by what is left of the kernel.
+    (top, _), (left, _) = pads
+    bottom, right = (height - dy.shape[1] + top, width - dy.shape[2] + left)
+    grid = jnp.pad(dy, ((0, 0), (rows - 1 - top, bottom), (columns - 1 - left, right), (0, 0)))
+    first = np.arange(height)[:, None] * grid.shape[2] + np.arange(width)
+    shift = np.arange(rows)[::-1, None] * grid.shape[2] + np.arange(columns)[::-1]
+    places = first.reshape(-1, 1) + shift.reshape(1, -1)
+    shifted = grid.reshape(batch, -1, features).at[:, places].get(mode="promise_in_bounds")
+    total = jnp.einsum("bpc,bpsd->scd", x.reshape(batch, -1, channels), shifted)
+    return total.reshape(shape)
 
 
 def kernel_gradient_by_rows(x: Array, dy: Array, *, shape: tuple[int, ...], stride: int, pads: Pads) -> Array:
