@@ -90,11 +90,13 @@ def warp(image: np.ndarray, affine: np.ndarray, out: np.ndarray) -> None:
     """
     # OpenCV counts (x, y), the table above (row, column).
     matrix = affine[::-1, (1, 0, 2)]
-    cv2.warpAffine(
-        image,
+    # Its warp of four channels is nearly twice as fast as that of three, to the same bits.
+    four = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
+    warped = cv2.warpAffine(
+        four,
         matrix,
         (image.shape[1], image.shape[0]),
-        dst=out,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
+    cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=out)
