@@ -37,7 +37,7 @@ class DataConfig:
     split_seed: int = 101
     stratify: bool = True  # paper's split only: per class, or over all at once (it does not say)
     num_threads: int = -1  # that read ahead; -1: one a core, 16 at most; 0: none
-    augment_on: str = "host"  # host
+    augment_on: str = "host"  # host | device: keep the data set in device memory, warp in the step
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -115,6 +115,7 @@ class TrainConfig:
     seed: int = 0
     log_every_steps: int = 50
     checkpoint_every_steps: int = 500  # and at the end of every epoch; 0: only then
+    profile_steps: int = 0  # to record into profile/, soon after a start; 0: none
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -173,7 +174,7 @@ class Config:
     def result_keys(self) -> dict[str, Any]:
         """Return the part that a result depends on: not where files lie, nor threads."""
         values = self.to_dict()
-        del values["runtime"]
+        del values["runtime"], values["train"]["profile_steps"]
         for key in ("source_dir", "data_dir", "num_threads"):
             del values["data"][key]
         return values
@@ -183,7 +184,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.name": ("ham10000", "synthetic"),
     "data.resize": ("squash", "crop"),
     "data.split": ("paper", "honest", "fold0", "fold1", "fold2", "fold3", "fold4"),
-    "data.augment_on": ("host",),
+    "data.augment_on": ("host", "device"),
     "sampling.strategy": ("s1", "s2", "s3", "s4", "s5"),
     "sampling.threshold_on": ("all", "train"),
     "sampling.draw": ("top_up", "replace"),
@@ -216,6 +217,7 @@ AT_LEAST: dict[str, float] = {
     "train.seed": 0,
     "train.log_every_steps": 1,
     "train.checkpoint_every_steps": 0,
+    "train.profile_steps": 0,
     "eval.batch_size": 1,
     "optimizer.learning_rate": 0,
     "optimizer.patience": 0,

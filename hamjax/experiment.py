@@ -82,6 +82,7 @@ class Experiment:
             num_steps=self.num_steps,
             seed=config.train.seed,
             augmentation=augmentation_of(config),
+            pixels=config.data.augment_on == "host",
         )
 
     def schedule(self) -> Schedule:

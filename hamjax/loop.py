@@ -12,19 +12,20 @@ import numpy as np
 from hamjax import report
 from hamjax.checkpoint import Checkpoints
 from hamjax.data import splits
-from hamjax.data.pipeline import Batch, batches
+from hamjax.data.pipeline import batches
+from hamjax.dispatch import Dispatcher, stack_batches
 from hamjax.distributed import StopRequest
 from hamjax.errors import DivergedError, PreemptedError
 from hamjax.evaluate import EvalReport, choose_checkpoint, judge, make_report, predict
 from hamjax.experiment import Experiment, eval_batch_size, num_threads, steps_per_dispatch
 from hamjax.metrics import collapse_warning, compute, empty_metrics
-from hamjax.models.trainable import trainable_mask
 from hamjax.network import input_scale
 from hamjax.optim import restore_schedule
+from hamjax.profiling import Profile
 from hamjax.sharding import prefetch, put_replicated, split_batch
 from hamjax.telemetry import Meter, Progress, Records
 from hamjax.train_state import TrainState
-from hamjax.train_step import TrainStep, compile_train_step, make_eval_step, make_train_step
+from hamjax.train_step import make_eval_step
 
 
 class Loop:
@@ -45,7 +46,7 @@ class Loop:
         self.metrics, self.meter = self._empty_metrics(), Meter()
         self._set_rate()
         self._eval_step = make_eval_step(experiment.model, input_scale(config))
-        self._dispatches: dict[str, TrainStep] = {}
+        self._dispatch = Dispatcher(experiment)
         self._per_dispatch = steps_per_dispatch(config)
 
     def restore(self) -> bool:
@@ -72,10 +73,13 @@ class Loop:
                 self._save("last")
             plan = list(self._plan())
             stream = batches(self.experiment.train_source(), start=self.step, num_threads=num_threads(config))
-            chunks = prefetch(_stack(stream, plan), split_batch(self.experiment.mesh, axis=1))
+            chunks = prefetch(stack_batches(stream, plan), split_batch(self.experiment.mesh, axis=1))
+            profile = Profile(self.workdir / "profile", config.train.profile_steps, self.step, self.progress.say)
             self.meter.reset()
             for count in plan:
+                profile.before(self.step)
                 self._advance(chunks, count)
+                profile.after(self.step, self.state)
                 if self._at_boundary(self.step):
                     self._end_window()
                     self._validate_if_due()
@@ -83,6 +87,7 @@ class Loop:
                         self._save("last")
                 if self.stop.requested:
                     self._preempt()
+            profile.close()
         self.checkpoints.wait()
 
     def report(self) -> EvalReport:
@@ -117,30 +122,11 @@ class Loop:
         start = time.perf_counter()
         batch = next(chunks)
         wait = time.perf_counter() - start
-        self.state, self.metrics = self._train_step()(self.state, self.metrics, batch, self._rate)
+        with jax.profiler.StepTraceAnnotation("train", step_num=self.step):
+            self.state, self.metrics = self._dispatch(self.step, self.state, self.metrics, batch, self._rate)
         self.step += count
         self.meter.add(count * self.experiment.config.train.global_batch_size, count, wait)
         self.progress.advance(count)
-
-    def _train_step(self) -> TrainStep:
-        """Return the compiled step for what is frozen now; that changes only between epochs."""
-        experiment, config = self.experiment, self.experiment.config
-        frozen = experiment.frozen_at(self.step)
-        if frozen not in self._dispatches:
-            model, trainable = experiment.model, None
-            if frozen != "none":
-                model, trainable = model.clone(frozen=frozen), trainable_mask(self.state.params, frozen)
-            step = make_train_step(
-                model,
-                experiment.tx,
-                class_weights=jnp.asarray(experiment.class_weights),
-                normalize=config.loss.normalize,
-                input_scale=input_scale(config),
-                seed=config.train.seed,
-                trainable=trainable,
-            )
-            self._dispatches[frozen] = compile_train_step(step, unroll=jax.default_backend() == "cpu")
-        return self._dispatches[frozen]
 
     def _at_boundary(self, step: int) -> bool:
         """Say whether a window of metrics ends here."""
@@ -257,10 +243,3 @@ class Loop:
     def _epoch(self) -> int:
         """Return the epoch of the last step taken, from 1."""
         return max(self.step - 1, 0) // self.experiment.steps_per_epoch + 1
-
-
-def _stack(stream: Iterator[Batch], plan: list[int]) -> Iterator[dict[str, np.ndarray]]:
-    """Stack as many batches as each dispatch takes, along a new first axis."""
-    for count in plan:
-        group = [next(stream) for _ in range(count)]
-        yield {name: np.stack([batch[name] for batch in group]) for name in ("image", "label")}

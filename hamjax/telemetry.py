@@ -105,8 +105,9 @@ class Progress:
 
     def window(self, step: int, epoch: int, loss: float, accuracy: float, rates: dict[str, float]) -> None:
         """Show the averages of a window."""
-        rate, wait = rates["throughput__images_per_second"], rates["throughput__data_wait_share"]
-        text = f"epoch {epoch} loss {loss:.4f} accuracy {accuracy:.3f} {rate:,.0f} img/s data-wait {wait:.1%}"
+        rate, step_ms, wait = (rates[f"throughput__{k}"] for k in ("images_per_second", "step_ms", "data_wait_share"))
+        text = f"epoch {epoch} loss {loss:.4f} accuracy {accuracy:.3f} "
+        text += f"{rate:,.0f} img/s {step_ms:,.0f} ms/step data-wait {wait:.1%}"
         if self._is_terminal:
             self._bar.set_postfix_str(text)
             return

@@ -108,23 +108,28 @@ def make_train_step(
     return train_step
 
 
-def compile_train_step(train_step: TrainStep, *, unroll: bool) -> TrainStep:
+def compile_train_step(
+    train_step: TrainStep, *, unroll: bool, read: Callable[..., Batch] | None = None
+) -> Callable[..., tuple[TrainState, TrainMetrics]]:
     """Compile K steps into one dispatch, for batches stacked along a new first axis.
 
     Args:
         train_step: from `make_train_step`.
+        read: for images that live on the device: makes a batch of them and one of rows.
         unroll: lay the steps out one after another. XLA's CPU backend leaves its fast
             convolutions inside a loop, and is then some 20 times slower.
 
     Returns:
-        A function like `train_step` that donates state and metrics.
+        A function like `train_step` that donates state and metrics; with `read` it takes the
+        images as one more argument.
     """
 
     def dispatch(
-        state: TrainState, metrics: TrainMetrics, batches: Batch, learning_rate: Array
+        state: TrainState, metrics: TrainMetrics, batches: Batch, learning_rate: Array, images: Array | None = None
     ) -> tuple[TrainState, TrainMetrics]:
         def body(carry: tuple[TrainState, TrainMetrics], batch: Batch) -> tuple[Any, None]:
-            return train_step(*carry, batch, learning_rate), None
+            whole = batch if read is None else read(images, batch)
+            return train_step(*carry, whole, learning_rate), None
 
         count = len(batches["label"])
         if count == 1:

@@ -9,21 +9,23 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "hamjax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ANY_ROOM = {"errors", "download"}
-LEAVES = {"losses", "metrics", "optim", "sharding", "distributed", "checkpoint", "telemetry", "train_state",
-          "data", "models", "errors", "download"}  # fmt: skip
+LEAVES = {"losses", "metrics", "optim", "sharding", "distributed", "checkpoint", "telemetry", "profiling",
+          "train_state", "data", "models", "errors", "download"}  # fmt: skip
 MAY_IMPORT = {
     "config": set(),
     "recipes": {"config"},
     "train_step": {"losses", "metrics", "train_state"},
     "pretrained": {"models"},
+    "resident": {"sharding"},
     "network": {"config", "data", "models", "pretrained"},
     "experiment": {"config", "data", "models", "network", "optim", "sharding", "train_state"},
     "run_directory": {"config", "data", "experiment"},
     "evaluate": {"checkpoint", "config", "data", "experiment", "metrics", "network", "run_directory", "sharding",
                  "train_state", "train_step"},
     "report": {"data", "evaluate", "experiment", "models", "run_directory", "telemetry"},
-    "loop": {"checkpoint", "data", "distributed", "evaluate", "experiment", "metrics", "models", "network", "optim",
-             "report", "sharding", "telemetry", "train_state", "train_step"},
+    "dispatch": {"data", "experiment", "metrics", "models", "network", "resident", "train_state", "train_step"},
+    "loop": {"checkpoint", "data", "dispatch", "distributed", "evaluate", "experiment", "metrics", "network", "optim",
+             "profiling", "report", "sharding", "telemetry", "train_state", "train_step"},
     "train": {"checkpoint", "config", "distributed", "evaluate", "experiment", "loop", "network", "report",
               "run_directory", "train_state"},
     "main": {"config", "train"},

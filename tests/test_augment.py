@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -11,6 +12,7 @@ from hamjax.data.augment import Augmentation, compose_affines, draw_affines, war
 from hamjax.data.cache import decode, resize
 from hamjax.data.sources import LocalSource
 from hamjax.data.synthetic import SyntheticSource
+from hamjax.resident import warp_images
 
 SIZE, COUNT = 64, 200
 Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -72,6 +74,11 @@ def _passes(result: np.ndarray, reference: np.ndarray) -> bool:
 
 def test_warp_is_keras_augmentation(images: np.ndarray, drawn: Drawn, reference: np.ndarray) -> None:
     assert _passes(_apply(images, compose_affines(*drawn, SIZE)), reference)
+
+
+def test_the_devices_warp_is_keras_augmentation(images: np.ndarray, drawn: Drawn, reference: np.ndarray) -> None:
+    affines = compose_affines(*drawn, SIZE).astype(np.float32)
+    assert _passes(np.asarray(jax.jit(warp_images)(images, affines)), reference)
 
 
 def _wrong_centre(theta: np.ndarray, shift: np.ndarray, zoom: np.ndarray) -> np.ndarray:

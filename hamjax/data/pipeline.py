@@ -16,7 +16,8 @@ import numpy as np
 
 from hamjax.data.augment import Augmentation, draw_affines, warp
 
-# image [B, S, S, 3] uint8, label [B] int32, mask [B] float32 (0 marks padding)
+# image [B, S, S, 3] uint8, label [B] int32, mask [B] float32 (0 marks padding); a stream without
+# pixels has row [B] int32 and affine [B, 2, 3] float32 instead of image
 Batch = dict[str, np.ndarray]
 
 
@@ -46,6 +47,7 @@ class TrainSource:
         num_steps: where the stream ends.
         seed: of the order and of the augmentation.
         augmentation: none to leave the images alone.
+        pixels: false to give rows and transforms only, for a device that holds the images.
         share: this process's part.
     """
 
@@ -57,6 +59,7 @@ class TrainSource:
     num_steps: int
     seed: int
     augmentation: Augmentation | None
+    pixels: bool = True
     share: Share = Share()
 
     def __post_init__(self) -> None:
@@ -75,16 +78,23 @@ class TrainSource:
     def __getitem__(self, step: int) -> Batch:
         mine = self.share.rows(self.batch_size)
         rows = self.rows(step)[mine]
-        if self.augmentation is None:
-            image = self.images[rows]
-        else:
+        affines = None
+        if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, 3, step))
-            size = self.images.shape[1]
-            affines = draw_affines(self.augmentation, self.batch_size, size, rng)[mine]
-            image = np.empty((len(rows), *self.images.shape[1:]), np.uint8)
-            for i, row in enumerate(rows):
-                warp(self.images[row], affines[i], image[i])
-        return {"image": image, "label": self.labels[rows], "mask": np.ones(len(rows), np.float32)}
+            affines = draw_affines(self.augmentation, self.batch_size, self.images.shape[1], rng)[mine]
+        batch = {"label": self.labels[rows], "mask": np.ones(len(rows), np.float32)}
+        if self.pixels:
+            return batch | {"image": self._read(rows, affines)}
+        batch["row"] = rows.astype(np.int32)
+        return batch if affines is None else batch | {"affine": affines.astype(np.float32)}
+
+    def _read(self, rows: np.ndarray, affines: np.ndarray | None) -> np.ndarray:
+        if affines is None:
+            return self.images[rows]
+        image = np.empty((len(rows), *self.images.shape[1:]), np.uint8)
+        for i, row in enumerate(rows):
+            warp(self.images[row], affines[i], image[i])
+        return image
 
 
 @functools.lru_cache(maxsize=4)
