@@ -113,7 +113,7 @@ class InceptionV3(nn.Module):
         return x
 
     def _branch(self, x: Array, prefix: str, steps: Branch, train: bool) -> Array:
-        names = iter(_unit_names(prefix, steps))
+        names = iter(unit_names(prefix, steps))
         for step in steps:
             if step == AVERAGE:
                 x = average_pool_3x3(x)
@@ -134,7 +134,7 @@ class InceptionV3(nn.Module):
         return nn.relu(norm(conv(x), train=train))
 
 
-def _unit_names(prefix: str, steps: Branch) -> Iterator[str]:
+def unit_names(prefix: str, steps: Branch) -> Iterator[str]:
     """Yield `mixed9_3x3_1`, and `mixed9_3x3_2a`, `mixed9_3x3_2b` for a fork."""
     convolutions = [step for step in steps if not isinstance(step, str)]
     for i, step in enumerate(convolutions, 1):
@@ -152,7 +152,7 @@ def topological_order() -> list[str]:
     for name, block in BLOCKS.items():
         units = []
         for kind, steps in block.items():
-            units += zip(_distances(steps), _unit_names(f"{name}_{kind}", steps), strict=True)
+            units += zip(_distances(steps), unit_names(f"{name}_{kind}", steps), strict=True)
         order += [unit for _, unit in sorted(units, key=lambda pair: -pair[0])]
     return order
 

@@ -1,0 +1,1 @@
+"""What the benchmark scripts share: measuring in turn, and the peers to measure beside."""

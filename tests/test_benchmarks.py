@@ -1,0 +1,100 @@
+"""The benchmarks run, refuse what they cannot do, and have their peers do the same work."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench import input_peers
+
+from hamjax.data.augment import Augmentation
+from hamjax.data.cache import decode, resize
+from hamjax.data.pipeline import TrainSource
+from hamjax.data.synthetic import SyntheticSource
+
+ROOT = Path(__file__).parents[1]
+SIZE, COUNT = 64, 16
+
+
+def _bench_input(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "bench_input.py"), "--data-dir", str(folder / "data"), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_every_input_pipeline_is_timed_in_every_round(tmp_path: Path) -> None:
+    out = tmp_path / "input.json"
+    few = ("--image-size", "32", "--images", "32", "--rounds", "2")
+    done = _bench_input(tmp_path, "--synthetic", "300", *few, "--json", str(out))
+    assert done.returncode == 0, done.stderr
+    record = json.loads(out.read_text())
+    assert record["settings"]["dataset"]["images_note"].startswith("300 drawn images")
+    results = record["results"]
+    expected = {f"ours, {n}" for n in ("0 threads", "1 thread", "2 threads")}
+    expected |= {f"torch DataLoader, PIL transforms, {n}" for n in ("0 workers", "1 worker", "2 workers")}
+    expected |= {
+        "bare OpenCV loop",
+        "bare loop of our warp",
+        "ours on the device (jax)",
+        "scipy as Keras's ImageDataGenerator",
+        "grain defaults, an image an element",
+    }
+    timed, missing = set(results["images_per_second"]), set(results["not_installed"])
+    assert expected <= timed | missing
+    assert all("torch" in name for name in missing)
+    assert all(value > 0 for value in results["images_per_second"].values())
+    assert {len(values) for values in results["seconds_per_image"].values()} == {2}
+    assert [claim["target"] for claim in results["claims"]] == [8.0, 0.9, 0.9, 1.4, *([] if missing else [3.0])]
+    assert all(f"| {name} " in done.stdout for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--source-dir", "nowhere"), "nowhere"),
+        (("--synthetic", "30", "--image-size", "16", "--batch-size", "64"), "--batch-size: expected at most the 30"),
+        (("--images", "8"), "--images: expected at least a batch of 16"),
+    ],
+)
+def test_bench_input_refuses_with_status_2(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    done = _bench_input(tmp_path, *words)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def source() -> TrainSource:
+    drawn = SyntheticSource(COUNT)
+    images = [resize(decode(drawn.read(i)), SIZE, "squash") for i in drawn.metadata.image_id.tolist()]
+    return TrainSource(
+        images=np.stack(images),
+        labels=drawn.metadata.label,
+        epoch_rows=np.arange(COUNT),
+        batch_size=COUNT,
+        steps_per_epoch=1,
+        num_steps=2,
+        seed=0,
+        augmentation=Augmentation(),
+    )
+
+
+def test_the_floor_gives_ours_pixels(source: TrainSource) -> None:
+    out = np.empty_like(source.images)
+    input_peers.bare_batch(source, 1, input_peers.opencv_warp, out)
+    np.testing.assert_array_equal(out, source[1]["image"])
+
+
+def test_peers_transform_as_ours_does(source: TrainSource) -> None:
+    rows, affines = input_peers.draw(source, 0)
+    grid = np.stack([*np.mgrid[:SIZE, :SIZE], np.ones((SIZE, SIZE))])
+    for row, affine, ours in zip(rows, affines, source[0]["image"].astype(np.float32), strict=True):
+        keras = input_peers.keras_transform(source.images[row], affine)
+        assert np.abs(keras - ours).max() <= 1
+        # Pillow leaves black what Keras takes from the edge.
+        read = np.tensordot(affine, grid, 1)
+        inside = ((read >= 1) & (read <= SIZE - 2)).all(axis=0)
+        pillow = input_peers.pil_transform(source.images[row], affine).astype(np.float32)
+        assert inside.mean() > 0.5
+        assert np.abs(pillow - ours)[inside].max() <= 2
