@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hamjax.compiler import compiler_options
 from hamjax.data.pipeline import Batch
 from hamjax.experiment import Experiment
 from hamjax.metrics import TrainMetrics
@@ -56,7 +57,12 @@ class Dispatcher:
             trainable=trainable,
         )
         read = functools.partial(read_batch, mesh=experiment.mesh) if self._images else None
-        return compile_train_step(step, unroll=jax.default_backend() == "cpu", read=read)
+        return compile_train_step(
+            step,
+            unroll=jax.default_backend() == "cpu",
+            read=read,
+            compiler_options=compiler_options(config.model.name),
+        )
 
 
 def stack_batches(stream: Iterator[Batch], plan: list[int]) -> Iterator[dict[str, np.ndarray]]:

@@ -109,13 +109,18 @@ def make_train_step(
 
 
 def compile_train_step(
-    train_step: TrainStep, *, unroll: bool, read: Callable[..., Batch] | None = None
+    train_step: TrainStep,
+    *,
+    unroll: bool,
+    read: Callable[..., Batch] | None = None,
+    compiler_options: dict[str, str] | None = None,
 ) -> Callable[..., tuple[TrainState, TrainMetrics]]:
     """Compile K steps into one dispatch, for batches stacked along a new first axis.
 
     Args:
         train_step: from `make_train_step`.
         read: for images that live on the device: makes a batch of them and one of rows.
+        compiler_options: of XLA.
         unroll: lay the steps out one after another. XLA's CPU backend leaves its fast
             convolutions inside a loop, and is then some 20 times slower.
 
@@ -136,7 +141,7 @@ def compile_train_step(
             return body((state, metrics), jax.tree.map(lambda x: x[0], batches))[0]
         return lax.scan(body, (state, metrics), batches, unroll=count if unroll else 1)[0]
 
-    return jax.jit(dispatch, donate_argnums=(0, 1))
+    return jax.jit(dispatch, donate_argnums=(0, 1), compiler_options=compiler_options)
 
 
 def make_eval_step(model: Any, input_scale: str) -> Callable[[Any, Any, Array], Array]:

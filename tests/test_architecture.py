@@ -9,7 +9,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "hamjax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ANY_ROOM = {"errors", "download"}
-LEAVES = {"losses", "metrics", "optim", "sharding", "distributed", "checkpoint", "telemetry", "profiling",
+LEAVES = {"losses", "metrics", "optim", "sharding", "distributed", "checkpoint", "compiler", "telemetry",
+          "profiling",
           "train_state", "data", "models", "errors", "download"}  # fmt: skip
 MAY_IMPORT = {
     "config": set(),
@@ -23,7 +24,8 @@ MAY_IMPORT = {
     "evaluate": {"checkpoint", "config", "data", "experiment", "metrics", "network", "run_directory", "sharding",
                  "train_state", "train_step"},
     "report": {"data", "evaluate", "experiment", "models", "run_directory", "telemetry"},
-    "dispatch": {"data", "experiment", "metrics", "models", "network", "resident", "train_state", "train_step"},
+    "dispatch": {"compiler", "data", "experiment", "metrics", "models", "network", "resident", "train_state",
+                 "train_step"},
     "loop": {"checkpoint", "data", "dispatch", "distributed", "evaluate", "experiment", "metrics", "network", "optim",
              "profiling", "report", "sharding", "telemetry", "train_state", "train_step"},
     "train": {"checkpoint", "config", "distributed", "evaluate", "experiment", "loop", "network", "report",

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hamjax.compiler import compiler_options as chosen_options
 from hamjax.metrics import compute, empty_metrics
 from hamjax.models import create_model
 from hamjax.optim import make_optimizer
@@ -36,9 +37,9 @@ class Ours:
         self._batch = jax.device_put(batch)
         self._stacked = {k: jnp.stack([v] * steps_per_dispatch) for k, v in self._batch.items()}
         self._eval_step = make_eval_step(model, "unit")
-        dispatch: Any = compile_train_step(step, unroll=jax.default_backend() == "cpu")
-        arguments = (self._state, self._metrics, self._stacked, self._rate)
-        self._dispatch = dispatch.lower(*arguments).compile(compiler_options=compiler_options or None)
+        options = compiler_options or chosen_options(name)
+        dispatch: Any = compile_train_step(step, unroll=jax.default_backend() == "cpu", compiler_options=options)
+        self._dispatch = dispatch.lower(self._state, self._metrics, self._stacked, self._rate).compile()
 
     def losses(self, steps: int) -> list[float]:
         """Take steps; return each one's loss. Metrics are per dispatch, so it must be one step."""

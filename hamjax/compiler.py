@@ -1,0 +1,31 @@
+"""XLA options that were measured to pay, for the backends and networks where they did.
+
+`scripts/bench_step.py --xla NAME=VALUE` compares one; `scripts/results/` has what came of it.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+# XLA's CPU backend hands sums and products to a library, YNNPACK. Without it the CNN's step is quicker,
+# ResNet50's slower, and those of the other two networks are much the same.
+FASTER: dict[tuple[str, str], dict[str, str]] = {
+    ("cpu", "cnn"): {"xla_cpu_experimental_ynn_fusion_type": ""},
+}
+
+
+def compiler_options(model: str) -> dict[str, str]:
+    """Return the options to compile a network's train step with, as far as this jaxlib knows them."""
+    chosen = FASTER.get((jax.default_backend(), model), {})
+    return {name: value for name, value in chosen.items() if is_known(name, value)}
+
+
+@functools.cache
+def is_known(name: str, value: str) -> bool:
+    """Ask XLA: options come and go with its versions, and an unknown one would end a run."""
+    try:
+        jax.jit(jnp.negative).lower(jnp.float32(0)).compile(compiler_options={name: value})
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
