@@ -4,11 +4,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 results=scripts/results
-step() { python scripts/bench_step.py --model "$1" --image-size "$2" --batch-size "$3" --json "$results/step_$1_$2px_batch$3.json"; }
+step() {
+  python scripts/bench_step.py --model "$1" --image-size "$2" --batch-size "$3" \
+    --json "$results/step_$1_$2px_batch$3.json" "${@:4}"
+}
 
 python scripts/bench_input.py --data-dir "$1" --json $results/input.json
-step cnn 64 16
-step resnet50 64 16
+step cnn 64 16 --xla
+step resnet50 64 16 --xla xla_cpu_experimental_ynn_fusion_type=
 step inceptionv3 96 16
 step densenet201 64 16
 step densenet201 224 8

@@ -10,12 +10,15 @@ the CPU where there is an accelerator, too.
 """
 
 import argparse
+import contextlib
+import functools
 import os
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 os.environ["KERAS_BACKEND"] = "jax"
 if "--device" in sys.argv and "cpu" in sys.argv:  # JAX chooses when it is first asked for devices
@@ -40,7 +43,6 @@ def main() -> None:
     """Run the command line."""
     args = _arguments()
     dtype = args.dtype if args.dtype != "auto" else "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    options = dict(word.split("=", 1) for word in args.xla)
     if args.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", args.compilation_cache)
     rng = np.random.default_rng(0)
@@ -53,10 +55,14 @@ def main() -> None:
     recipe = MODELS[args.model]
     common = {"optimizer": recipe["optimizer.name"], "learning_rate": recipe["optimizer.learning_rate"]}
     make = Factory(args.model, variables, batch, common)
-    contenders, notes = _checked(make, args.peers, dtype, options)
+    contenders, notes = _checked(make, args.peers, dtype)
+    dispatch = {"steps_per_dispatch": args.steps_per_dispatch}
     if dtype != "float32" or args.steps_per_dispatch > 1:
-        ours = make("ours", dtype, steps_per_dispatch=args.steps_per_dispatch, compiler_options=options)
-        contenders = {**contenders, "ours": ours}
+        contenders = {**contenders, "ours": make("ours", dtype, **dispatch)}
+    if args.xla is not None:
+        options = dict(word.split("=", 1) for word in args.xla)
+        name = f"ours with {' '.join(args.xla) or 'XLA defaults'}"
+        contenders[name] = make("ours", dtype, compiler_options=options, **dispatch)
     steps = args.steps or args.steps_per_dispatch * max(1, round(4 / args.steps_per_dispatch))
     results = _measure(contenders, steps, args.rounds, args.batch_size, dtype) | {"not_counted": notes}
     _print(results, args.model, args.batch_size, args.image_size, dtype)
@@ -75,7 +81,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=0, help="a timing; 0: about four")
     parser.add_argument("--steps-per-dispatch", type=int, default=1, help="of ours")
-    parser.add_argument("--xla", nargs="*", default=[], metavar="NAME=VALUE", help="compiler options for ours")
+    parser.add_argument("--xla", nargs="*", metavar="NAME=VALUE", help="time ours with these compiler options, too; "
+                        "with none: with XLA's defaults")  # fmt: skip
     parser.add_argument("--compilation-cache", default="", help="folder, to measure again without compiling again")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
@@ -111,11 +118,9 @@ class Factory:
         return kind(self._model, variables, self._batch, dtype=dtype, **self._common, **more)
 
 
-def _checked(
-    make: Factory, names: list[str], dtype: str, options: dict[str, str]
-) -> tuple[dict[str, Any], dict[str, str]]:
+def _checked(make: Factory, names: list[str], dtype: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Make the contenders whose losses are ours; say of the others why they are left out."""
-    contenders: dict[str, Any] = {"ours": make("ours", "float32", compiler_options=options)}
+    contenders: dict[str, Any] = {"ours": make("ours", "float32")}
     notes: dict[str, str] = {}
     expected = contenders["ours"].losses(CHECKED_STEPS)
     exact: list[float] = []
@@ -128,7 +133,7 @@ def _checked(
         off = _distance(name, contender.losses(CHECKED_STEPS), expected)
         if not off <= TOLERANCE:
             # A few values a channel, RMSprop's first step: a rounding grows beyond any bound. So without.
-            with jax.enable_x64(True):
+            with _in_float64():
                 exact = exact or make("ours", "float64", compiler_options=QUICK).losses(CHECKED_STEPS)
                 off = _distance(name, make(name, "float64").losses(CHECKED_STEPS), exact)
         if off <= TOLERANCE:
@@ -138,6 +143,18 @@ def _checked(
     if dtype != "float32":
         contenders = {name: make(name, dtype) for name in contenders if name != "ours"}
     return contenders, notes
+
+
+@contextlib.contextmanager
+def _in_float64() -> Iterator[None]:
+    """Compute in float64, and compile in haste, as nothing here is timed."""
+    jit = functools.partial(jax.jit, compiler_options=QUICK)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.enable_x64(True))
+        stack.enter_context(mock.patch.object(jax, "jit", jit))
+        if trainer := sys.modules.get("keras.src.backend.jax.trainer"):
+            stack.enter_context(mock.patch.object(trainer, "jit", jit))
+        yield
 
 
 def _distance(name: str, losses: list[float], expected: list[float]) -> float:

@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import bench_step
 import numpy as np
 import pytest
 from bench import input_peers
@@ -18,9 +20,13 @@ ROOT = Path(__file__).parents[1]
 SIZE, COUNT = 64, 16
 
 
-def _bench_input(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "bench_input.py"), "--data-dir", str(folder / "data"), *words]
+def _bench(name: str, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / f"bench_{name}.py"), *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def _bench_input(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return _bench("input", "--data-dir", str(folder / "data"), *words)
 
 
 def test_every_input_pipeline_is_timed_in_every_round(tmp_path: Path) -> None:
@@ -98,3 +104,67 @@ def test_peers_transform_as_ours_does(source: TrainSource) -> None:
         pillow = input_peers.pil_transform(source.images[row], affine).astype(np.float32)
         assert inside.mean() > 0.5
         assert np.abs(pillow - ours)[inside].max() <= 2
+
+
+def _results(done: subprocess.CompletedProcess[str], path: Path) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    record = json.loads(path.read_text())
+    assert {"command", "settings", "environment", "results"} <= set(record)
+    assert record["environment"]["packages"]["jax"]
+    return record["results"]
+
+
+@pytest.mark.slow
+def test_a_peer_counts_only_if_its_losses_are_ours(tmp_path: Path) -> None:
+    out = tmp_path / "step.json"
+    few = ("--batch-size", "4", "--image-size", "16", "--rounds", "2", "--steps", "1", "--json", str(out))
+    done = _bench("step", "--model", "cnn", "--device", "cpu", "--peers", "textbook", "keras", "torch", *few, "--xla")
+    results = _results(done, out)
+    timed = set(results["train_images_per_second"])
+    assert timed | set(results["not_counted"]) == {"ours", "ours with XLA defaults", "textbook", "keras", "torch"}
+    assert {"ours", "textbook", "keras"} <= timed
+    assert set(results["train_ratio"]) == set(results["inference_ratio"]) == timed - {"ours"}
+    assert 0 < results["flop_per_second"] < results["roof"]["flop_per_second"]
+    assert all(len(seconds) == 2 for seconds in results["train_seconds"].values())
+
+
+def test_a_peer_with_other_losses_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fake:
+        def __init__(self, losses: list[float]) -> None:
+            self._losses = losses
+
+        def losses(self, steps: int) -> list[float]:
+            return self._losses[:steps]
+
+    near, far = [1.0, 0.5, 0.25, 0.2, 0.1], [1.0, 0.5, 0.25, 0.2, 0.1002]
+    made = {"ours": near, "textbook": near, "keras": far}
+
+    def make(name: str, dtype: str, **_: Any) -> Fake:
+        if name == "torch":
+            raise ImportError(name="torch")
+        return Fake(made[name])
+
+    contenders, notes = bench_step._checked(make, ["textbook", "keras", "torch"], "float32")  # pyright: ignore
+    assert set(contenders) == {"ours", "textbook"}
+    assert notes == {"keras": "its losses are off by 2.0e-04, more than 1e-04", "torch": "not installed (torch)"}
+
+
+@pytest.mark.slow
+def test_the_loop_is_timed_beside_its_own_step(tmp_path: Path) -> None:
+    out = tmp_path / "end.json"
+    few = ("--models", "cnn:16", "--synthetic", "300", "--window", "4", "--rounds", "2", "--batch-size", "8")
+    done = _bench("end_to_end", *few, "--data-dir", str(tmp_path / "data"), "--json", str(out))
+    (found,) = _results(done, out).values()
+    assert len(found["seconds"]["real"]) == len(found["seconds"]["held"]) == 2
+    assert 0 <= found["data_wait_share"] <= 1
+    assert found["checkpoint_blocking_seconds"] > 0
+
+
+@pytest.mark.slow
+def test_starts_are_timed_cold_and_warm(tmp_path: Path) -> None:
+    out = tmp_path / "start.json"
+    done = _bench("startup", "--model", "cnn", "--image-size", "16", "--rounds", "1", "--json", str(out))
+    results = _results(done, out)
+    for phases in results["median_seconds"].values():
+        parts = sum(seconds for phase, seconds in phases.items() if phase != "total")
+        assert phases["total"] == pytest.approx(parts, abs=0.01)

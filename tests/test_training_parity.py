@@ -21,6 +21,7 @@ from hamjax.train_state import TrainState, create_train_state
 from hamjax.train_step import compile_train_step, make_train_step
 
 WEIGHTS = np.array([1.55, 1.6, 1.68, 1.5, 1.52, 0.31, 1.4], np.float32)  # like those of S5
+QUICK = {"xla_backend_optimization_level": "0"}  # compiling is nearly all there is to do here
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "dense", "predictions")
 
 
@@ -49,7 +50,8 @@ def _train(
     step = compile_train_step(
         make_train_step(model, tx, class_weights=jnp.asarray(WEIGHTS), normalize="batch", input_scale="unit", seed=0),
         unroll=True,
-    )  # fmt: skip
+        compiler_options=QUICK,
+    )
     losses = []
     for batch in batches:
         metrics = put_replicated(empty_metrics(), mesh)
@@ -191,7 +193,7 @@ def test_several_steps_a_dispatch_are_the_same_steps(float64: None, unroll: bool
     step = make_train_step(model, tx, class_weights=jnp.asarray(WEIGHTS), normalize="batch", input_scale="unit", seed=0)
     stacked = {name: np.concatenate([batch[name] for batch in batches]) for name in ("image", "label")}
     state = put_replicated(create_train_state(init_variables(model, image_size=16, seed=2), tx), mesh)
-    state, metrics = compile_train_step(step, unroll=unroll)(
+    state, metrics = compile_train_step(step, unroll=unroll, compiler_options=QUICK)(
         state, put_replicated(empty_metrics(), mesh), put_batch(stacked, split_batch(mesh, 1)), jnp.asarray(1e-3)
     )
     expected, losses = _train(model, "adam", batches, jax.devices(), 1e-3)

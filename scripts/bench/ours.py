@@ -37,7 +37,7 @@ class Ours:
         self._batch = jax.device_put(batch)
         self._stacked = {k: jnp.stack([v] * steps_per_dispatch) for k, v in self._batch.items()}
         self._eval_step = make_eval_step(model, "unit")
-        options = compiler_options or chosen_options(name)
+        options = chosen_options(name) if compiler_options is None else compiler_options
         dispatch: Any = compile_train_step(step, unroll=jax.default_backend() == "cpu", compiler_options=options)
         self._dispatch = dispatch.lower(self._state, self._metrics, self._stacked, self._rate).compile()
 
