@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import print_speed
 import pytest
 from PIL import Image
 
@@ -79,3 +80,9 @@ def test_counts_are_the_papers_row_by_row() -> None:
         for row in block.splitlines()[1:]:
             *_, ours, paper = row.split()
             assert ours == paper, row
+
+
+def test_the_readme_shows_the_speed_that_was_measured() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert print_speed.describe_input() in readme
+    assert print_speed.describe_steps() in readme
