@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """The same four networks as an ordinary PyTorch port has them, without any of hamjax's tricks.
 
 What is Keras's stays Keras's: strides, biases, epsilons, momentum, borders of pools. The

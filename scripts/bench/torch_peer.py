@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """A training step in PyTorch, to measure hamjax's against."""
 
 import itertools
