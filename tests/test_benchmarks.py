@@ -144,7 +144,7 @@ def test_a_peer_with_other_losses_does_not_count(monkeypatch: pytest.MonkeyPatch
             raise ImportError(name="torch")
         return Fake(made[name])
 
-    contenders, notes = bench_step._checked(make, ["textbook", "keras", "torch"], "float32")  # pyright: ignore
+    contenders, notes = bench_step._checked(make, make, ["textbook", "keras", "torch"], "float32")  # pyright: ignore
     assert set(contenders) == {"ours", "textbook"}
     assert notes == {"keras": "its losses are off by 2.0e-04, more than 1e-04", "torch": "not installed (torch)"}
 
