@@ -8,8 +8,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-# XLA's CPU backend hands sums and products to a library, YNNPACK. Without it the CNN's step is quicker,
-# ResNet50's slower, and those of the other two networks are much the same.
+# XLA's CPU backend hands sums and products to a library, YNNPACK. Without it the CNN's step is quicker
+# (scripts/results/step_cnn_64px_batch16.json); for the other networks nothing was kept that shows it.
 FASTER: dict[tuple[str, str], dict[str, str]] = {
     ("cpu", "cnn"): {"xla_cpu_experimental_ynn_fusion_type": ""},
 }

@@ -9,16 +9,12 @@ time that the loop waited for data, and how long it stood still to save a checkp
 
 import argparse
 import contextlib
-import os
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
-
-if "--device" in sys.argv and "cpu" in sys.argv:
-    os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax
 from bench.measure import rate, ratio, table, write_result
@@ -74,6 +70,8 @@ class TimedLoop(Loop):
 def main() -> None:
     """Run the command line."""
     args = _arguments()
+    if args.device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
     results = {}
     try:
         for word in args.models:

@@ -166,5 +166,5 @@ def test_starts_are_timed_cold_and_warm(tmp_path: Path) -> None:
     done = _bench("startup", "--model", "cnn", "--image-size", "16", "--rounds", "1", "--json", str(out))
     results = _results(done, out)
     for phases in results["median_seconds"].values():
-        parts = sum(seconds for phase, seconds in phases.items() if phase != "total")
-        assert phases["total"] == pytest.approx(parts, abs=0.01)
+        assert set(phases) == {"imports", "init", "trace", "compile", "first step", "total"}
+        assert all(seconds > 0 for seconds in phases.values())

@@ -1,6 +1,5 @@
 """XLA options that a jaxlib does not know are left out."""
 
-import jax
 import pytest
 
 from hamjax import compiler
@@ -17,4 +16,3 @@ def test_an_option_that_is_not_known_is_left_out(monkeypatch: pytest.MonkeyPatch
 
 def test_options_are_for_networks_that_exist() -> None:
     assert {model for _, model in compiler.FASTER} <= set(MODEL_SPECS)
-    assert all(jax.default_backend() == "cpu" and isinstance(compiler_options(model), dict) for model in MODEL_SPECS)
