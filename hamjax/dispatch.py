@@ -11,7 +11,7 @@ import numpy as np
 from hamjax.compiler import compiler_options
 from hamjax.data.pipeline import Batch
 from hamjax.experiment import Experiment
-from hamjax.metrics import TrainMetrics
+from hamjax.metrics.training import TrainMetrics
 from hamjax.models.trainable import trainable_mask
 from hamjax.network import input_scale
 from hamjax.resident import put_images, read_batch

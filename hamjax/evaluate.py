@@ -21,13 +21,8 @@ from hamjax.data.pipeline import EvalSource, batches
 from hamjax.data.splits import PARTITIONS, TEST, leak_meter
 from hamjax.errors import UserError
 from hamjax.experiment import Experiment, build_experiment, eval_batch_size, num_threads
-from hamjax.metrics import (
-    classification_report,
-    collapse_warning,
-    empty_metrics,
-    mean_cross_entropy,
-    softmax,
-)
+from hamjax.metrics.classification import classification_report, collapse_warning, mean_cross_entropy, softmax
+from hamjax.metrics.training import empty_metrics
 from hamjax.network import input_scale
 from hamjax.run_directory import read_config, write_facts
 from hamjax.sharding import prefetch, put_replicated, split_batch

@@ -18,7 +18,8 @@ from hamjax.distributed import StopRequest
 from hamjax.errors import DivergedError, PreemptedError
 from hamjax.evaluate import EvalReport, choose_checkpoint, judge, make_report, predict
 from hamjax.experiment import Experiment, eval_batch_size, num_threads, steps_per_dispatch
-from hamjax.metrics import collapse_warning, compute, empty_metrics
+from hamjax.metrics.classification import collapse_warning
+from hamjax.metrics.training import compute, empty_metrics
 from hamjax.network import input_scale
 from hamjax.optim import restore_schedule
 from hamjax.profiling import Profile

@@ -9,7 +9,7 @@ import optax
 from jax import lax
 
 from hamjax.losses import weighted_cross_entropy
-from hamjax.metrics import TrainMetrics
+from hamjax.metrics.training import TrainMetrics
 from hamjax.train_state import TrainState
 
 Array = jax.Array

@@ -93,7 +93,7 @@ def _start_ours(args: argparse.Namespace, mark: Callable[[str], None]) -> None:
 
     import hamjax.main  # noqa: F401  the whole program, as users start it
     from hamjax.compiler import compiler_options
-    from hamjax.metrics import empty_metrics
+    from hamjax.metrics.training import empty_metrics
     from hamjax.models import create_model, init_variables
     from hamjax.optim import make_optimizer
     from hamjax.recipes import MODELS

@@ -19,7 +19,7 @@ from hamjax import models
 from hamjax.config import Config
 from hamjax.errors import PreemptedError, UserError
 from hamjax.loop import Loop
-from hamjax.metrics import empty_metrics
+from hamjax.metrics.training import empty_metrics
 from hamjax.models import ModelSpec, init_variables
 from hamjax.models.classifier import Classifier
 from hamjax.models.resnet import ResNet

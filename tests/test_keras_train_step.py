@@ -13,7 +13,7 @@ import pytest
 from flax import traverse_util
 from keras.src.backend.jax import trainer
 
-from hamjax.metrics import empty_metrics
+from hamjax.metrics.training import empty_metrics
 from hamjax.models import create_model, init_variables, normalization
 from hamjax.optim import make_optimizer
 from hamjax.pretrained import load_pretrained, read_tensors

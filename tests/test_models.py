@@ -12,7 +12,7 @@ import pytest
 from flax import linen as nn
 
 from hamjax.errors import UserError
-from hamjax.metrics import empty_metrics
+from hamjax.metrics.training import empty_metrics
 from hamjax.models import count_parameters, create_model, init_variables
 from hamjax.models.classifier import Classifier
 from hamjax.models.densenet import BN_EPSILON, DenseNet

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hamjax.losses import weighted_cross_entropy
-from hamjax.metrics import compute, empty_metrics
+from hamjax.metrics.training import compute, empty_metrics
 from hamjax.models import create_model, init_variables
 from hamjax.models.classifier import Classifier
 from hamjax.models.densenet import DenseNet

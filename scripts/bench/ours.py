@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hamjax.compiler import compiler_options as chosen_options
-from hamjax.metrics import compute, empty_metrics
+from hamjax.metrics.training import compute, empty_metrics
 from hamjax.models import create_model
 from hamjax.optim import make_optimizer
 from hamjax.train_state import create_train_state

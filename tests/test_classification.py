@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics
 
 from hamjax.data.metadata import CLASSES
-from hamjax.metrics import classification_report, collapse_warning, mean_cross_entropy, softmax
+from hamjax.metrics.classification import classification_report, collapse_warning, mean_cross_entropy, softmax
 
 sk: Any = metrics  # its stubs know of no zero_division=0
 RNG = np.random.default_rng(0)

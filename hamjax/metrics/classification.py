@@ -1,23 +1,10 @@
-"""What is measured: sums on the device while training, everything on the host after."""
+"""Predictions against labels: what the paper reports, and what it leaves out."""
 
 from typing import Any
 
-import flax.struct
-import jax
-import jax.numpy as jnp
 import numpy as np
-from clu import metrics as clu_metrics
 
 COLLAPSE_SHARE = 0.95
-
-
-@flax.struct.dataclass
-class TrainMetrics(clu_metrics.Collection):
-    """Loss, accuracy and gradient norm, averaged on the device over a window of steps."""
-
-    loss: clu_metrics.Average.from_output("loss")  # pyright: ignore[reportInvalidTypeForm]
-    accuracy: clu_metrics.Accuracy
-    grad_norm: clu_metrics.Average.from_output("grad_norm")  # pyright: ignore[reportInvalidTypeForm]
 
 
 def classification_report(labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -98,13 +85,3 @@ def mean_cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the unweighted loss of probabilities [N, K]."""
     chosen = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean())
-
-
-def compute(metrics: TrainMetrics) -> dict[str, float]:
-    """Fetch the averages of a window; this waits for the device."""
-    return {name: float(value) for name, value in jax.device_get(metrics.compute()).items()}
-
-
-def empty_metrics() -> TrainMetrics:
-    """Start a window."""
-    return jax.tree.map(jnp.asarray, TrainMetrics.empty())

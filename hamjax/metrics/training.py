@@ -1,0 +1,25 @@
+"""What a training step counts: sums on the device, fetched once a window."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from clu import metrics as clu_metrics
+
+
+@flax.struct.dataclass
+class TrainMetrics(clu_metrics.Collection):
+    """Loss, accuracy and gradient norm, averaged on the device over a window of steps."""
+
+    loss: clu_metrics.Average.from_output("loss")  # pyright: ignore[reportInvalidTypeForm]
+    accuracy: clu_metrics.Accuracy
+    grad_norm: clu_metrics.Average.from_output("grad_norm")  # pyright: ignore[reportInvalidTypeForm]
+
+
+def compute(metrics: TrainMetrics) -> dict[str, float]:
+    """Fetch the averages of a window; this waits for the device."""
+    return {name: float(value) for name, value in jax.device_get(metrics.compute()).items()}
+
+
+def empty_metrics() -> TrainMetrics:
+    """Start a window."""
+    return jax.tree.map(jnp.asarray, TrainMetrics.empty())
