@@ -1,10 +1,6 @@
 """One pass over a partition, every image once, and the report of it."""
 
 import contextlib
-import csv
-import dataclasses
-import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +12,11 @@ from jax.sharding import Mesh
 from hamjax.checkpoint import Checkpoints
 from hamjax.config import Config
 from hamjax.data.cache import Dataset
-from hamjax.data.metadata import CLASSES
 from hamjax.data.pipeline import EvalSource, batches
-from hamjax.data.splits import PARTITIONS, TEST, leak_meter
+from hamjax.data.splits import PARTITIONS, TEST
 from hamjax.errors import UserError
 from hamjax.experiment import Experiment, build_experiment, eval_batch_size, num_threads
-from hamjax.metrics.classification import classification_report, collapse_warning, mean_cross_entropy, softmax
+from hamjax.judgement import EvalReport, make_report
 from hamjax.metrics.training import empty_metrics
 from hamjax.network import input_scale
 from hamjax.run_directory import read_config, write_facts
@@ -30,37 +25,6 @@ from hamjax.train_state import TrainState
 from hamjax.train_step import make_eval_step
 
 EvalStep = Callable[[Any, Any, jax.Array], jax.Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class EvalReport:
-    """The result on one partition.
-
-    Attributes:
-        summary: what `report/test.json` holds.
-        image_id: [N].
-        labels: [N] int32.
-        probabilities: [N, 7] float64.
-    """
-
-    summary: dict[str, Any]
-    image_id: np.ndarray
-    labels: np.ndarray
-    probabilities: np.ndarray
-
-    def summary_json(self) -> str:
-        """Return the text of `test.json`."""
-        return json.dumps(self.summary, indent=2) + "\n"
-
-    def predictions_csv(self) -> str:
-        """Return one row an image: image_id, dx, predicted, and a probability a class."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("image_id", "dx", "predicted", *CLASSES))
-        for image_id, label, row in zip(self.image_id, self.labels, self.probabilities, strict=True):
-            cells = [f"{p:.9g}" for p in row]
-            writer.writerow((image_id, CLASSES[label], CLASSES[row.argmax()], *cells))
-        return text.getvalue()
 
 
 def predict(
@@ -98,63 +62,56 @@ def predict(
     return np.concatenate(logits)
 
 
-def judge(logits: np.ndarray, dataset: Dataset, rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """Turn logits into metrics.
+def predict_partition(
+    experiment: Experiment,
+    eval_step: EvalStep,
+    state: TrainState,
+    partition: str,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> np.ndarray | None:
+    """Return the logits of a partition, [N, 7]; nothing if `should_stop` said so."""
+    return predict(
+        eval_step,
+        state,
+        experiment.dataset,
+        experiment.rows(partition),
+        batch_size=eval_batch_size(experiment.config, experiment.mesh),
+        num_threads=num_threads(experiment.config),
+        mesh=experiment.mesh,
+        should_stop=should_stop,
+    )
 
-    Returns:
-        The classification report with the unweighted `loss`; the labels; the probabilities.
-    """
-    labels, probabilities = dataset.metadata.label[rows], softmax(logits)
-    report = classification_report(labels, probabilities, CLASSES)
-    return report | {"loss": mean_cross_entropy(labels, probabilities)}, labels, probabilities
 
-
-def make_report(
-    logits: np.ndarray,
-    dataset: Dataset,
-    split: np.ndarray,
+def report_partition(
+    experiment: Experiment,
+    eval_step: EvalStep,
+    state: TrainState,
     partition: str,
     *,
-    config: Config,
-    facts: dict[str, Any],
-) -> EvalReport:
-    """Assemble everything that is said of one partition.
+    checkpoint: dict[str, Any],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> EvalReport | None:
+    """Judge a state on a partition.
 
     Args:
-        logits: [N, 7] of the partition's images, in the data set's order.
-        dataset: prepared images.
-        split: [all] partition names.
-        partition: the one judged.
-        config: of the run.
-        facts: `split`, `checkpoint`, `params_total` and so on, passed into the summary.
+        experiment: the run's.
+        eval_step: from `make_eval_step`.
+        state: to judge.
+        partition: `test`, `val` or `train`.
+        checkpoint: where the state is from: its `name` and `step`.
+        should_stop: asked before every batch; if it says so the result is nothing.
     """
-    rows = np.flatnonzero(split == partition)
-    report, labels, probabilities = judge(logits, dataset, rows)
-    leaks = leak_meter(dataset.metadata, split) if partition == TEST else {}
-    summary = {
-        "partition": partition,
-        "model": config.model.name,
-        "strategy": str(config.sampling.strategy),
-        "seed": config.train.seed,
-        "images_note": dataset.images_note,
-        "images_dropped": list(dataset.dropped),
-        **facts,
-        **report,
-        "leaks": leaks,
-        "alarms": _alarms(report, leaks, dataset),
-    }
-    return EvalReport(summary, dataset.metadata.image_id[rows], labels, probabilities)
-
-
-def _alarms(report: dict[str, Any], leaks: dict[str, dict[str, int]], dataset: Dataset) -> list[str]:
-    alarms = []
-    if collapsed := collapse_warning(report):
-        alarms.append(f"collapse: {collapsed}")
-    if leaked := sum(row["leaked"] for row in leaks.values()):
-        alarms.append(f"leak: {leaked} test images show a lesion that was trained on")
-    if dataset.dropped:
-        alarms.append(f"incomplete data: {len(dataset.dropped)} images were missing or undecodable")
-    return alarms
+    logits = predict_partition(experiment, eval_step, state, partition, should_stop)
+    if logits is None:
+        return None
+    return make_report(
+        logits,
+        experiment.dataset,
+        experiment.rows(partition),
+        partition,
+        facts=experiment.facts(state) | {"checkpoint": checkpoint},
+        leaks=experiment.leaks() if partition == TEST else {},
+    )
 
 
 def choose_checkpoint(config: Config, best_step: int, last_step: int) -> tuple[str, int]:
@@ -212,18 +169,14 @@ def evaluate_run(
         kind, step = _find_checkpoint(checkpoints, config, checkpoint)
         saved, _ = checkpoints.restore(kind, step, template)
     state = saved["state"]
-    logits = predict(
+    report = report_partition(
+        experiment,
         make_eval_step(experiment.model, input_scale(config)),
         state,
-        experiment.dataset,
-        np.flatnonzero(experiment.split == split),
-        batch_size=eval_batch_size(config, experiment.mesh),
-        num_threads=num_threads(config),
-        mesh=experiment.mesh,
+        split,
+        checkpoint={"name": kind, "step": step},
     )
-    assert logits is not None  # nothing asked it to stop
-    facts = experiment.facts(state) | {"checkpoint": {"name": kind, "step": step}}
-    report = make_report(logits, experiment.dataset, experiment.split, split, config=config, facts=facts)
+    assert report is not None  # nothing asked it to stop
     return report, experiment
 
 

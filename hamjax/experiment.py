@@ -109,9 +109,20 @@ class Experiment:
             "split": splits.fingerprint(self.dataset.metadata, self.split)[:16],
         }
 
+    def rows(self, partition: str) -> np.ndarray:
+        """Return the data-set rows of `train`, `val` or `test`."""
+        return np.flatnonzero(self.split == partition)
+
+    def leaks(self) -> dict[str, dict[str, int]]:
+        """Count the test images of a lesion that is trained on; see `leak_meter`."""
+        return splits.leak_meter(self.dataset.metadata, self.split)
+
     def facts(self, state: TrainState) -> dict[str, Any]:
         """Return what a report says of the set-up."""
         return {
+            "model": self.config.model.name,
+            "strategy": str(self.config.sampling.strategy),
+            "seed": self.config.train.seed,
             "split": {
                 "name": self.config.data.split,
                 "fingerprint": splits.fingerprint(self.dataset.metadata, self.split),

@@ -16,8 +16,9 @@ from hamjax.data.pipeline import batches
 from hamjax.dispatch import Dispatcher, stack_batches
 from hamjax.distributed import StopRequest
 from hamjax.errors import DivergedError, PreemptedError
-from hamjax.evaluate import EvalReport, choose_checkpoint, judge, make_report, predict
-from hamjax.experiment import Experiment, eval_batch_size, num_threads, steps_per_dispatch
+from hamjax.evaluate import choose_checkpoint, predict_partition, report_partition
+from hamjax.experiment import Experiment, num_threads, steps_per_dispatch
+from hamjax.judgement import EvalReport, judge
 from hamjax.metrics.classification import collapse_warning
 from hamjax.metrics.training import compute, empty_metrics
 from hamjax.network import input_scale
@@ -99,13 +100,16 @@ class Loop:
         if step != self.step:
             saved, _ = self.checkpoints.restore(kind, step, self._saved())
             state = saved["state"]
-        logits = self._predict(splits.TEST, state)
-        if logits is None:
-            self._preempt()
-        facts = experiment.facts(state) | {"checkpoint": {"name": kind, "step": step}}
-        result = make_report(
-            logits, experiment.dataset, experiment.split, splits.TEST, config=experiment.config, facts=facts
+        result = report_partition(
+            experiment,
+            self._eval_step,
+            state,
+            splits.TEST,
+            checkpoint={"name": kind, "step": step},
+            should_stop=self._should_stop,
         )
+        if result is None:
+            self._preempt()
         report.write_report(self.workdir / "report", result, experiment, self.workdir / "metrics.jsonl")
         print(report.format_summary(result.summary, self.workdir / "report"))
         return result
@@ -172,11 +176,10 @@ class Loop:
         """At the end of an epoch: judge, let the schedule see it, keep the best."""
         if not self._validation_due(self.step) or self.step in (0, self.validated_step):
             return False
-        logits = self._predict(splits.VAL, self.state)
+        logits = predict_partition(self.experiment, self._eval_step, self.state, splits.VAL, self._should_stop)
         if logits is None:
             self._preempt()
-        rows = np.flatnonzero(self.experiment.split == splits.VAL)
-        result, _, _ = judge(logits, self.experiment.dataset, rows)
+        result, _, _ = judge(logits, self.experiment.dataset, self.experiment.rows(splits.VAL))
         changed = self.schedule.end_epoch(result["accuracy"])
         names = ("loss", "accuracy", "balanced_accuracy", "macro_f1")
         values = {f"eval__{name}": result[name] for name in names}
@@ -221,18 +224,8 @@ class Loop:
             "Start the same command again to go on."
         )
 
-    def _predict(self, partition: str, state: TrainState) -> np.ndarray | None:
-        experiment = self.experiment
-        return predict(
-            self._eval_step,
-            state,
-            experiment.dataset,
-            np.flatnonzero(experiment.split == partition),
-            batch_size=eval_batch_size(experiment.config, experiment.mesh),
-            num_threads=num_threads(experiment.config),
-            mesh=experiment.mesh,
-            should_stop=lambda: self.stop.requested,
-        )
+    def _should_stop(self) -> bool:
+        return self.stop.requested
 
     def _set_rate(self) -> None:
         """Put the learning rate on every device once, not at every step."""

@@ -8,8 +8,8 @@ from hamjax import report
 from hamjax.checkpoint import Checkpoints
 from hamjax.config import Config, validate
 from hamjax.distributed import StopRequest, enable_compilation_cache, run_lock
-from hamjax.evaluate import EvalReport
 from hamjax.experiment import build_experiment
+from hamjax.judgement import EvalReport
 from hamjax.loop import Loop
 from hamjax.network import locate_weights, require_fitting
 from hamjax.run_directory import require_own, write_facts

@@ -4,8 +4,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hamjax.evaluate import EvalReport
 from hamjax.experiment import Experiment
+from hamjax.judgement import EvalReport
 from hamjax.report import html
 from hamjax.run_directory import write_atomically
 from hamjax.telemetry import read_records
