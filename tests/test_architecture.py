@@ -45,6 +45,7 @@ HOMES = {
     "cv2": {"data"},
     "PIL": {"data"},
     "sklearn": {"metrics"},
+    "scipy": {"metrics"},
     "pandas": set(),
     "ml_collections": {"main"},
     "absl": {"main"},
