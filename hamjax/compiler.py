@@ -12,6 +12,9 @@ import jax.numpy as jnp
 # (scripts/results/step_cnn_64px_batch16.json); for the other networks nothing was kept that shows it.
 FASTER: dict[tuple[str, str], dict[str, str]] = {
     ("cpu", "cnn"): {"xla_cpu_experimental_ynn_fusion_type": ""},
+    # 5,000 kernels, most of them tiny: LLVM's highest level takes longer over them and makes them no faster
+    # (scripts/results/startup.json; step_densenet201_64px_batch16.json has the step at either level).
+    ("cpu", "densenet201"): {"xla_backend_optimization_level": "1"},
 }
 
 

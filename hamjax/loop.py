@@ -145,26 +145,26 @@ class Loop:
     def _validation_due(self, step: int) -> bool:
         return step % self.experiment.steps_per_epoch == 0 or step == self.experiment.num_steps
 
-    def _finite_means(self) -> dict[str, float]:
+    def _finite_means(self, *, saved: bool) -> dict[str, float]:
         """Fetch the averages of the steps since the last boundary; stop on NaN."""
         means = compute(self.metrics)
-        if not np.isfinite([means["loss"], means["grad_norm"]]).all():
+        if not np.isfinite(means["loss"]) or (saved and not self.state.is_finite()):
             raise DivergedError(
-                f"expected a finite loss and gradient up to step {self.step}, got {means}; the last good "
+                f"expected a finite loss and parameters up to step {self.step}, got a loss of {means['loss']} and "
+                f"parameters that are {'' if self.state.is_finite() else 'not '}finite; the last good "
                 "checkpoint is kept. Start in a new folder with a smaller --config.optimizer.learning_rate."
             )
         return means
 
     def _end_window(self) -> None:
         """Record the averages and start anew."""
-        means = self._finite_means()
+        means = self._finite_means(saved=self._checkpoint_due(self.step))
         epoch, rates = self._epoch(), self.meter.rates()
         self.records.write(
             self.step,
             epoch=epoch,
             train__loss=means["loss"],
             train__accuracy=means["accuracy"],
-            train__grad_norm=means["grad_norm"],
             train__learning_rate=self.schedule.learning_rate,
             **rates,
         )
@@ -216,7 +216,7 @@ class Loop:
         """Save where we are and leave."""
         if self.step not in self.checkpoints.steps("last"):
             if not self._at_boundary(self.step):
-                self._finite_means()
+                self._finite_means(saved=True)
             self._save("last")
         self.checkpoints.wait()
         raise PreemptedError(

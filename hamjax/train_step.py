@@ -99,7 +99,6 @@ def make_train_step(
             loss=loss.astype(jnp.float32),
             logits=logits,
             labels=batch["label"],
-            grad_norm=optax.tree.norm(grads).astype(jnp.float32),
         )
         # clu counts in int64 where that is on; a scan's carry must keep its types.
         merged = jax.tree.map(lambda a, b: b.astype(a.dtype), metrics, metrics.merge(new))

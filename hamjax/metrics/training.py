@@ -8,11 +8,10 @@ from clu import metrics as clu_metrics
 
 @flax.struct.dataclass
 class TrainMetrics(clu_metrics.Collection):
-    """Loss, accuracy and gradient norm, averaged on the device over a window of steps."""
+    """Loss and accuracy, averaged on the device over a window of steps."""
 
     loss: clu_metrics.Average.from_output("loss")  # pyright: ignore[reportInvalidTypeForm]
     accuracy: clu_metrics.Accuracy
-    grad_norm: clu_metrics.Average.from_output("grad_norm")  # pyright: ignore[reportInvalidTypeForm]
 
 
 def compute(metrics: TrainMetrics) -> dict[str, float]:
