@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from hamjax.models.convolution import Conv
-from hamjax.models.normalization import BatchNorm, Statistics, batch_statistics
+from hamjax.models.normalization import BatchNorm, batch_statistics
 from hamjax.models.pooling import average_pool_2x2, zero_padded_max_pool
 from hamjax.models.stages import Record
 
@@ -28,7 +28,7 @@ class DenseNet(nn.Module):
 
     Attributes:
         blocks: dense layers a block.
-        groups: see `Statistics`.
+        groups: see `batch_statistics`.
         dtype: of the computation.
     """
 
@@ -57,9 +57,10 @@ class DenseNet(nn.Module):
 
     def _dense_block(
         self, x: Array, name: str, layers: int, conv: Any, norm: Any, train: bool
-    ) -> tuple[Array, Statistics | None]:
+    ) -> tuple[Array, Array | None]:
         """Grow x by 32 channels a layer; return it with the statistics of all its channels."""
-        statistics = batch_statistics(x, self.groups) if train else None
+        take = functools.partial(batch_statistics, epsilon=BN_EPSILON, groups=self.groups)
+        statistics = take(x) if train else None
         for i in range(1, layers + 1):
             prefix = f"{name}_block{i}"
             y = nn.relu(norm(name=f"{prefix}_0_bn")(x, train=train, statistics=statistics))
@@ -68,6 +69,5 @@ class DenseNet(nn.Module):
             y = conv(GROWTH, (3, 3), name=f"{prefix}_2_conv")(y)
             x = jnp.concatenate([x, y], -1)
             if statistics is not None:
-                new = batch_statistics(y, self.groups)
-                statistics = Statistics(*(jnp.concatenate(pair, -1) for pair in zip(statistics, new, strict=True)))
+                statistics = jnp.concatenate([statistics, take(y)], -1)
         return x, statistics

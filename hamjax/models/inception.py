@@ -97,7 +97,7 @@ class InceptionV3(nn.Module):
     """Everything below the pooling.
 
     Attributes:
-        groups: see `hamjax.models.normalization.Statistics`.
+        groups: see `hamjax.models.normalization.batch_statistics`.
         dtype: of the computation.
     """
 

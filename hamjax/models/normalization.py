@@ -1,6 +1,6 @@
 """Batch normalisation with Keras's arithmetic."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,31 +11,26 @@ KERAS_BN_EPSILON = 1e-3  # keras.layers.BatchNormalization
 BN_MOMENTUM = 0.99  # likewise
 
 
-class Statistics(NamedTuple):
-    """Mean and biased variance of a batch, [G, C] float32 or wider.
-
-    G is 1 for statistics over the global batch, else the number of devices: each
-    part of the batch then has its own.
-    """
-
-    mean: Array
-    var: Array
-
-
-def batch_statistics(x: Array, groups: int = 1) -> Statistics:
+def batch_statistics(x: Array, *, epsilon: float, groups: int) -> Array:
     """Take the statistics of every channel over all but the last axis.
 
     One pass, E[x^2] - E[x]^2, in at least float32.
 
     Args:
         x: [B, ..., C]; B divides by `groups`.
-        groups: parts of the batch that keep to themselves.
+        epsilon: added to the variance in the third of them.
+        groups: parts of the batch that keep to themselves: 1 for the global batch, else
+            the number of devices.
+
+    Returns:
+        [3, G, C]: mean, biased variance, 1 / sqrt(variance + epsilon).
     """
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     parts = wide.reshape(groups, -1, x.shape[-1])
     share = 1 / parts.shape[1]  # a division would be a kernel of its own
     mean = parts.sum(1) * share
-    return Statistics(mean, jnp.maximum((parts * parts).sum(1) * share - mean * mean, 0))
+    var = jnp.maximum((parts * parts).sum(1) * share - mean * mean, 0)
+    return jnp.stack([mean, var, jax.lax.rsqrt(var + epsilon)])
 
 
 class BatchNorm(nn.Module):
@@ -44,7 +39,7 @@ class BatchNorm(nn.Module):
     Attributes:
         epsilon: added to the variance.
         use_scale: whether there is a gamma (InceptionV3 has none).
-        groups: see `Statistics`; the running ones average over the groups.
+        groups: see `batch_statistics`; the running ones average over the groups.
         dtype: of the output.
     """
 
@@ -54,13 +49,13 @@ class BatchNorm(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, statistics: Statistics | None = None) -> Array:
+    def __call__(self, x: Array, *, train: bool, statistics: Array | None = None) -> Array:
         """Normalise.
 
         Args:
             x: [B, ..., C].
             train: use the batch's statistics and update the running ones.
-            statistics: of `x`, where the caller has them already.
+            statistics: of `x`, where the caller has them already; see `batch_statistics`.
         """
         channels = (x.shape[-1],)
         stored = jnp.promote_types(self.dtype, jnp.float32)
@@ -68,14 +63,17 @@ class BatchNorm(nn.Module):
         var = self.variable("batch_stats", "var", jnp.ones, channels, stored)
         bias = self.param("bias", nn.initializers.zeros, channels, stored)
         gain = self.param("scale", nn.initializers.ones, channels, stored) if self.use_scale else 1.0
-        used = Statistics(mean.value[None], var.value[None])
         if train:
-            used = statistics or batch_statistics(x, self.groups)
+            if statistics is None:
+                statistics = batch_statistics(x, epsilon=self.epsilon, groups=self.groups)
+            used_mean, used_var, inverse_std = statistics
             if not self.is_initializing():
-                mean.value = BN_MOMENTUM * mean.value + (1 - BN_MOMENTUM) * used.mean.mean(0)
-                var.value = BN_MOMENTUM * var.value + (1 - BN_MOMENTUM) * used.var.mean(0)
-        slope = gain * jax.lax.rsqrt(used.var + self.epsilon)
-        shift = bias - used.mean * slope
+                mean.value = BN_MOMENTUM * mean.value + (1 - BN_MOMENTUM) * used_mean.mean(0)
+                var.value = BN_MOMENTUM * var.value + (1 - BN_MOMENTUM) * used_var.mean(0)
+        else:
+            used_mean, inverse_std = mean.value[None], jax.lax.rsqrt(var.value[None] + self.epsilon)
+        slope = gain * inverse_std
+        shift = bias - used_mean * slope
         return _affine(x, slope, shift).astype(self.dtype)
 
 

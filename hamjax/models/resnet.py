@@ -26,7 +26,7 @@ class ResNet(nn.Module):
 
     Attributes:
         stages: channels of the bottleneck, and blocks.
-        groups: see `hamjax.models.normalization.Statistics`.
+        groups: see `hamjax.models.normalization.batch_statistics`.
         dtype: of the computation.
     """
 
