@@ -27,7 +27,7 @@ def _lesions(
     rng: np.random.Generator, n: int, images: np.ndarray, recall: np.ndarray, correlation: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw about `n` images: labels, predictions and lesions; lesions differ in how hard they are."""
-    number = round(n / (images @ np.arange(1, len(images) + 1)))
+    number = round(n / float(images @ np.arange(1, len(images) + 1)))
     of_lesion = rng.choice(7, number, p=LESION_SHARE)
     p = recall[of_lesion]
     if correlation:
@@ -159,14 +159,12 @@ def _coverage(sets: int, n: int, images: np.ndarray, recall: np.ndarray, correla
     """Return how often intervals hold the population's accuracy and balanced accuracy."""
     rng = np.random.default_rng(0)
     covered = np.zeros((sets, 2))
+    truths = float(LESION_SHARE @ recall), float(recall.mean())
     for i in range(sets):
         labels, predicted, lesions = _lesions(rng, n, images, recall, correlation)
         alike = correctness_correlation(labels, predicted, lesions)
         found = accuracy_intervals(ClusterBootstrap(lesions, seed=i), labels, predicted, alike)
-        covered[i] = (
-            _covers(found["accuracy"], LESION_SHARE @ recall),
-            _covers(found["balanced_accuracy"], recall.mean()),
-        )
+        covered[i] = _covers(found["accuracy"], truths[0]), _covers(found["balanced_accuracy"], truths[1])
     accuracy, balanced_accuracy = covered.mean(0).tolist()
     print(f"coverage of {sets}: accuracy {accuracy:.3f}, balanced accuracy {balanced_accuracy:.3f}")
     return accuracy, balanced_accuracy

@@ -11,7 +11,7 @@ class ClusterBootstrap:
     Attributes:
         cluster: [N] int, which cluster an image belongs to.
         clusters: C, how many there are.
-        counts: [B, C] float64, how often each resample holds each cluster.
+        counts: [B, C] float32, how often each resample holds each cluster.
         level: nominal coverage of the intervals.
     """
 
@@ -22,23 +22,21 @@ class ClusterBootstrap:
         self.clusters = len(names)
         self._order = np.argsort(self.cluster, kind="stable")
         self._starts = np.searchsorted(self.cluster[self._order], np.arange(self.clusters))
-        drawn = self._rng.integers(self.clusters, size=(resamples, self.clusters))
-        drawn += self.clusters * np.arange(resamples)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=drawn.size)
-        self.counts = counts.reshape(drawn.shape).astype(np.float64)
+        drawn = self._rng.integers(self.clusters, size=(resamples, self.clusters), dtype=np.int32)
+        self.counts = np.stack([np.bincount(row, minlength=self.clusters) for row in drawn], dtype=np.float32)
         self.level = level
 
     def within(self, values: np.ndarray) -> np.ndarray:
-        """Sum values of images, [N, ...], over each cluster: [C, ...]."""
-        return np.add.reduceat(values[self._order], self._starts, dtype=np.float64)
+        """Sum whole numbers of images, [N, M], over each cluster: [C, M] float32."""
+        return np.add.reduceat(values[self._order], self._starts, dtype=np.float32)
 
     def sums(self, values: np.ndarray) -> np.ndarray:
-        """Sum values of images, [N, M], over each resample: [B, M]."""
-        return self.counts @ self.within(values)
+        """Sum whole numbers of images, [N, M], over each resample: [B, M] float64."""
+        return (self.counts @ self.within(values)).astype(np.float64)  # exact below 2^24
 
     def image_weights(self) -> np.ndarray:
         """Return how often each resample holds each image, [N, B] float32."""
-        return np.ascontiguousarray(self.counts.T, np.float32)[self.cluster]
+        return np.ascontiguousarray(self.counts.T)[self.cluster]
 
     def interval(self, values: np.ndarray) -> Interval | None:
         """Return the percentile interval of a statistic's resampled values, [B]."""
@@ -57,7 +55,7 @@ class ClusterBootstrap:
     def rate(self, hits: np.ndarray, among: np.ndarray, *, correlation: float = 1.0) -> Interval | None:
         """Return the interval of a share of some images, or nothing where there are none.
 
-        Wilson's, of their effective size, if they are `few`.
+        Wilson's, of their effective size, where `is_few` says so.
 
         Args:
             hits: [N] bool.
