@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "hamjax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ANY_ROOM = {"errors", "download"}
 LEAVES = {"losses", "metrics", "optim", "sharding", "distributed", "checkpoint", "compiler", "telemetry",
-          "profiling",
+          "profiling", "gradcam",
           "train_state", "data", "models", "errors", "download"}  # fmt: skip
 MAY_IMPORT = {
     "config": set(),

@@ -144,11 +144,11 @@ def test_densenet_with_shared_statistics_is_the_textbook_densenet(float64: None,
 
 
 STAGES = {
-    "resnet50": ["stem", "conv2", "conv3", "conv4", "conv5", "pooled"],
-    "inceptionv3": ["stem", *(f"mixed{i}" for i in range(11)), "pooled"],
-    "densenet201": ["stem", "conv2", "pool2", "conv3", "pool3", "conv4", "pool4", "conv5", "pooled"],
+    "resnet50": ["stem", "conv2", "conv3", "conv4", "conv5", "features", "pooled"],
+    "inceptionv3": ["stem", *(f"mixed{i}" for i in range(11)), "features", "pooled"],
+    "densenet201": ["stem", "conv2", "pool2", "conv3", "pool3", "conv4", "pool4", "conv5", "features", "pooled"],
 }
-LAST_MAPS = {"resnet50": ("conv5", 7, 2048), "inceptionv3": ("mixed10", 5, 2048), "densenet201": ("conv5", 7, 1920)}
+LAST_MAPS = {"resnet50": (7, 2048), "inceptionv3": (5, 2048), "densenet201": (7, 1920)}
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -166,9 +166,19 @@ def test_stages_are_named_in_order(name: str) -> None:
     logits, stages = jax.eval_shape(run, variables, image)
     assert logits.shape == (2, 7)
     assert order == STAGES[name]
-    last, side, channels = LAST_MAPS[name]
-    assert stages[last].shape == (2, side, side, channels)
+    side, channels = LAST_MAPS[name]
+    assert stages["features"].shape == (2, side, side, channels)
     assert stages["pooled"].shape == (2, channels)
+
+
+@pytest.mark.parametrize("model", [create_model("cnn"), Classifier(functools.partial(DenseNet, (1, 1)))])
+def test_a_network_goes_on_from_a_given_stage(model: Any) -> None:
+    variables = init_variables(model, image_size=32, seed=0)
+    image, other = RNG.random((2, 1, 32, 32, 3), np.float32)
+    logits, stages = model.apply(variables, image, stages=True)
+    given = {model.LAST_MAP: stages[model.LAST_MAP]}
+    np.testing.assert_array_equal(model.apply(variables, other, given=given), logits)
+    assert (model.apply(variables, other) != logits).all()
 
 
 @pytest.mark.parametrize("name", ["cnn", "resnet50", "inceptionv3", "densenet201"])

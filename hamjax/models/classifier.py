@@ -1,7 +1,7 @@
 """A published network under the classifier of this task."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from hamjax.models.head import Head
 from hamjax.models.pooling import global_average_pool
-from hamjax.models.stages import Recorder
+from hamjax.models.stages import Recorder, Stages
 
 Array = jax.Array
 FROZEN = ("none", "bn", "backbone")
@@ -29,7 +29,10 @@ class Classifier(nn.Module):
         frozen: `bn` or `backbone` keeps the backbone's BatchNorm in inference mode, as
             Keras does with layers that are not trainable; what gradients leave alone is
             `hamjax.models.trainable`'s part.
+        LAST_MAP: the stage that is the backbone's output, after its last ReLU.
     """
+
+    LAST_MAP: ClassVar[str] = "features"
 
     backbone: Callable[..., nn.Module]
     num_classes: int = 7
@@ -40,12 +43,12 @@ class Classifier(nn.Module):
     frozen: str = "none"
 
     @nn.compact
-    def __call__(self, images: Array, *, train: bool = False, stages: bool = False) -> Any:
+    def __call__(self, images: Array, *, train: bool = False, stages: bool = False, given: Stages | None = None) -> Any:
         """Classify images; see `CNN.__call__` for arguments and result."""
-        record = Recorder()
+        record = Recorder(given)
         backbone = self.backbone(groups=self.groups, dtype=self.dtype, name="backbone")
         x = backbone(images.astype(self.dtype), train=train and self.frozen == "none", record=record)
-        pooled = record("pooled", global_average_pool(x))
+        pooled = record("pooled", global_average_pool(record(self.LAST_MAP, x)))
         head = Head(self.head, self.num_classes, self.groups, self.dtype, self.dropout, name="head")
         logits = head(pooled, train=train)
         return (logits, dict(record)) if stages else logits

@@ -1,7 +1,7 @@
 """The paper's custom CNN (Table 2): 25,756,711 parameters at 224 x 224."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from hamjax.models.convolution import KERNEL_INIT, Conv
 from hamjax.models.pooling import max_pool
-from hamjax.models.stages import Recorder
+from hamjax.models.stages import Recorder, Stages
 
 Array = jax.Array
 
@@ -23,27 +23,32 @@ class CNN(nn.Module):
         num_classes: outputs.
         dtype: of the computation; parameters are float32 or wider.
         dropout: off for comparisons that must be free of chance.
+        LAST_MAP: the stage that is the last convolution's feature map.
     """
+
+    LAST_MAP: ClassVar[str] = "conv4"
 
     num_classes: int = 7
     dtype: Any = jnp.float32
     dropout: bool = True
 
     @nn.compact
-    def __call__(self, images: Array, *, train: bool = False, stages: bool = False) -> Any:
+    def __call__(self, images: Array, *, train: bool = False, stages: bool = False, given: Stages | None = None) -> Any:
         """Classify images.
 
         Args:
             images: [B, S, S, 3] float, scaled to [0, 1].
             train: drop out; needs a `dropout` rng.
             stages: also return every stage's output by name.
+            given: outputs of stages to go on with in place of those of these images; jit
+                then leaves out what nothing needs any more.
 
         Returns:
             Logits [B, num_classes], at least float32; with `stages` a pair of them and
             the dictionary.
         """
         stored = jnp.promote_types(self.dtype, jnp.float32)
-        record = Recorder()
+        record = Recorder(given)
         x = images.astype(self.dtype)
         for i, (features, rate) in enumerate(((32, 0.25), (64, 0.4))):
             for j in (1, 2):
