@@ -1,0 +1,119 @@
+"""The worst errors, and where in the images the network saw what it took them for."""
+
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from hamjax.data.cache import Dataset
+from hamjax.data.metadata import CLASSES
+from hamjax.gradcam import grad_cam
+from hamjax.train_state import TrainState
+from hamjax.train_step import scale_images
+
+Errors = Sequence[Mapping[str, Any]]
+
+LEGEND = (
+    "Left the image as the network gets it; right the same in grey, coloured where Grad-CAM finds evidence for the "
+    "predicted class, from little (violet) to most (yellow)."
+)
+SIDE, GAP, DPI = 160, 6, 100  # pixels, pixels, pixels an inch
+THIRDS = (("upper left", "top", "upper right"), ("left", "centre", "right"), ("lower left", "bottom", "lower right"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Exhibit:
+    """One error of the gallery.
+
+    Attributes:
+        png: image and heat map side by side.
+        caption: image id, truth, prediction, and their probabilities.
+        alternative: what the picture shows, for those who do not see it.
+    """
+
+    png: bytes
+    caption: str
+    alternative: str
+
+
+def explain_errors(
+    model: Any, state: TrainState, dataset: Dataset, errors: Errors, *, input_scale: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the images of some errors, and what in them spoke for the predicted class.
+
+    Args:
+        model: a Flax module.
+        state: its params and batch_stats are used.
+        dataset: prepared images, those of the errors among them.
+        errors: from `worst_errors`.
+        input_scale: see `scale_images`.
+
+    Returns:
+        Images [M, S, S, 3] uint8 and heat maps [M, S, S] float32 in [0, 1].
+    """
+    rows = np.searchsorted(dataset.metadata.image_id, np.array([error["image_id"] for error in errors], str))
+    images = dataset.images[rows]
+    if not errors:  # a network has no shape for a batch of none
+        return images, np.zeros(images.shape[:3], np.float32)
+    classes = jnp.array([CLASSES.index(error["predicted"]) for error in errors])
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    maps = grad_cam(model, variables, scale_images(jnp.asarray(images), input_scale, model.dtype), classes)
+    return images, jax.device_get(maps)
+
+
+def draw_gallery(images: np.ndarray, heat_maps: np.ndarray, errors: Errors) -> list[Exhibit]:
+    """Draw errors, one picture each.
+
+    Args:
+        images: [M, S, S, 3] uint8.
+        heat_maps: [M, S, S] in [0, 1], for the predicted class.
+        errors: M rows of `worst_errors`.
+    """
+    return [
+        Exhibit(_draw(image, heat), _caption(error), _describe(error, heat))
+        for image, heat, error in zip(images, heat_maps, errors, strict=True)
+    ]
+
+
+def _draw(image: np.ndarray, heat: np.ndarray) -> bytes:
+    width = 2 * SIDE + GAP
+    figure = Figure(figsize=(width / DPI, SIDE / DPI), dpi=DPI)
+    for left in (0, SIDE + GAP):
+        axes = figure.add_axes((left / width, 0, SIDE / width, 1))
+        axes.set_axis_off()
+        if left:
+            axes.imshow(image.mean(-1), cmap="gray", vmin=0, vmax=255)
+            axes.imshow(heat, cmap="viridis", vmin=0, vmax=1, alpha=0.8 * np.sqrt(heat))
+        else:
+            axes.imshow(image)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _caption(error: Mapping[str, Any]) -> str:
+    return (
+        f"{error['image_id']}: truth {error['truth']} ({error['probability_of_truth']:.1%}), "
+        f"predicted {error['predicted']} ({error['probability_of_predicted']:.1%})"
+    )
+
+
+def _describe(error: Mapping[str, Any], heat: np.ndarray) -> str:
+    evidence = (
+        f"the evidence for {error['predicted']} is strongest at the {_place(heat)}"
+        if heat.any()
+        else (f"nothing in it speaks for {error['predicted']}")
+    )
+    return f"{error['image_id']} and its Grad-CAM heat map: {evidence}"
+
+
+def _place(heat: np.ndarray) -> str:
+    """Name the third of the rows and of the columns that holds the most heat."""
+    sums = [[block.sum() for block in np.array_split(rows, 3, axis=1)] for rows in np.array_split(heat, 3, axis=0)]
+    row, column = np.unravel_index(np.argmax(sums), (3, 3))
+    return THIRDS[row][column]
