@@ -13,7 +13,7 @@ from hamjax.checkpoint import Checkpoints
 from hamjax.config import Config
 from hamjax.data.cache import Dataset
 from hamjax.data.pipeline import EvalSource, batches
-from hamjax.data.splits import PARTITIONS, TEST
+from hamjax.data.splits import PARTITIONS, TEST, VAL
 from hamjax.errors import UserError
 from hamjax.experiment import Experiment, build_experiment, eval_batch_size, num_threads
 from hamjax.judgement import EvalReport, make_report
@@ -102,7 +102,8 @@ def report_partition(
         should_stop: asked before every batch; if it says so the result is nothing.
     """
     logits = predict_partition(experiment, eval_step, state, partition, should_stop)
-    if logits is None:
+    validation = logits if partition == VAL else predict_partition(experiment, eval_step, state, VAL, should_stop)
+    if logits is None or validation is None:
         return None
     return make_report(
         logits,
@@ -111,6 +112,7 @@ def report_partition(
         partition,
         facts=experiment.facts(state) | {"checkpoint": checkpoint},
         leaks=experiment.leaks() if partition == TEST else {},
+        validation=(experiment.dataset.metadata.label[experiment.rows(VAL)], validation),
     )
 
 

@@ -17,6 +17,7 @@ from hamjax.data.metadata import CLASSES
 from hamjax.data.pipeline import TrainSource
 from hamjax.data.prepare import prepare
 from hamjax.errors import UserError
+from hamjax.metrics.demographics import demographics
 from hamjax.models import count_parameters
 from hamjax.network import count_trainable, frozen_at, initial_variables, make_network
 from hamjax.optim import Schedule, make_optimizer, make_schedule
@@ -129,9 +130,16 @@ class Experiment:
                 "counts": splits.split_counts(self.dataset.metadata, self.split),
             },
             "data_fingerprint": self.dataset.fingerprint,
+            "demographics": {part: self._demographics(part) for part in splits.PARTITIONS},
             "params_total": count_parameters(state.params) + count_parameters(state.batch_stats),
             "params_trainable": count_trainable(self.config, state.params),
         }
+
+    def _demographics(self, partition: str) -> dict[str, Any]:
+        rows = self.rows(partition)
+        return demographics(
+            splits.lesion_groups(self.dataset.metadata)[rows], self.dataset.metadata.select(rows).columns()
+        )
 
 
 def build_experiment(config: Config, say: Say = print) -> Experiment:

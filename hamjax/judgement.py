@@ -10,9 +10,17 @@ import numpy as np
 
 from hamjax.data.cache import Dataset
 from hamjax.data.metadata import CLASSES
+from hamjax.data.splits import lesion_groups
+from hamjax.metrics.bootstrap import bootstrap_intervals, rate_interval
+from hamjax.metrics.calibration import calibration_report
 from hamjax.metrics.classification import classification_report, collapse_warning, mean_cross_entropy, softmax
+from hamjax.metrics.isic import isic_scores
+from hamjax.metrics.ranking import one_vs_rest, operating_points
+from hamjax.metrics.subgroups import subgroup_tables
+from hamjax.metrics.worst_errors import worst_errors
 
 Leaks = dict[str, dict[str, int]]
+Validation = tuple[np.ndarray, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +66,14 @@ def judge(logits: np.ndarray, dataset: Dataset, rows: np.ndarray) -> tuple[dict[
 
 
 def make_report(
-    logits: np.ndarray, dataset: Dataset, rows: np.ndarray, partition: str, *, facts: dict[str, Any], leaks: Leaks
+    logits: np.ndarray,
+    dataset: Dataset,
+    rows: np.ndarray,
+    partition: str,
+    *,
+    facts: dict[str, Any],
+    leaks: Leaks,
+    validation: Validation | None = None,
 ) -> EvalReport:
     """Assemble everything that is said of one set of images.
 
@@ -69,18 +84,51 @@ def make_report(
         partition: what the set is called.
         facts: `model`, `split`, `checkpoint`, `params_total` and so on, passed into the summary.
         leaks: of `hamjax.data.splits.leak_meter`; empty where it does not apply.
+        validation: labels [M] and logits [M, 7] to fit a temperature on; without them nothing is said of
+            calibration.
     """
     report, labels, probabilities = judge(logits, dataset, rows)
+    table, lesions = dataset.metadata.select(rows), lesion_groups(dataset.metadata)[rows]
+    predicted = probabilities.argmax(1)
     summary = {
         "partition": partition,
         "images_note": dataset.images_note,
         "images_dropped": list(dataset.dropped),
         **facts,
         **report,
+        **_with_intervals(report["per_class"], labels, probabilities, lesions),
+        "isic": isic_scores(labels, probabilities, CLASSES),
+        "operating_points": _operating_points(labels, probabilities, lesions),
+        "subgroups": subgroup_tables(labels, predicted, lesions, table.columns(), CLASSES),
+        "worst_errors": worst_errors(labels, probabilities, table.image_id, CLASSES),
         "leaks": leaks,
         "alarms": _alarms(report, leaks, dataset),
     }
-    return EvalReport(summary, dataset.metadata.image_id[rows], labels, probabilities)
+    if validation is not None:
+        summary["calibration"] = calibration_report(*validation, labels, logits)
+    return EvalReport(summary, table.image_id, labels, probabilities)
+
+
+def _with_intervals(
+    per_class: dict[str, Any], labels: np.ndarray, probabilities: np.ndarray, lesions: np.ndarray
+) -> dict[str, Any]:
+    """Return `macro_auc`, `intervals`, `bootstrap`, and `per_class` with what ranking and resampling add."""
+    ranked = one_vs_rest(labels, probabilities, CLASSES)
+    drawn = bootstrap_intervals(labels, probabilities, lesions, CLASSES)
+    rows = {dx: row | ranked["per_class"][dx] | {"intervals": drawn["per_class"][dx]} for dx, row in per_class.items()}
+    return {**drawn, "macro_auc": ranked["macro_auc"], "per_class": rows}
+
+
+def _operating_points(labels: np.ndarray, probabilities: np.ndarray, lesions: np.ndarray) -> list[dict[str, Any]]:
+    """Return the rows of `operating_points`, each with the interval of its sensitivity at its threshold."""
+    rows = operating_points(labels, probabilities, CLASSES)
+    for row in rows:
+        chosen = [CLASSES.index(dx) for dx in row["classes"]]
+        positive = np.isin(labels, chosen)
+        threshold = np.inf if row["threshold"] is None else row["threshold"]
+        found = probabilities[positive][:, chosen].sum(1) >= threshold
+        row["interval"] = rate_interval(found, lesions[positive])
+    return rows
 
 
 def _alarms(report: dict[str, Any], leaks: Leaks, dataset: Dataset) -> list[str]:

@@ -10,7 +10,9 @@ report/       see `hamjax.report`; `test.json` comes last and marks the end
 import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -73,7 +75,8 @@ def write_facts(workdir: Path, experiment: Experiment) -> None:
         config["data"][key] = config["data"][key] and os.path.abspath(config["data"][key])
     text = splits.split_csv(experiment.dataset.metadata, experiment.split)
     write_atomically(workdir / "split.csv", text)
-    record = {"config": config, **facts, "environment": environment()}
+    command = shlex.join(["python", *sys.orig_argv[1:]])
+    record = {"config": config, **facts, "command": command, "environment": environment()}
     write_atomically(workdir / "config.json", json.dumps(record, indent=2) + "\n")
 
 

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "pretrained": {"models"},
     "resident": {"sharding"},
     "network": {"config", "data", "models", "pretrained"},
-    "experiment": {"config", "data", "models", "network", "optim", "sharding", "train_state"},
+    "experiment": {"config", "data", "metrics", "models", "network", "optim", "sharding", "train_state"},
     "run_directory": {"config", "data", "experiment"},
     "judgement": {"data", "metrics"},
     "evaluate": {"checkpoint", "config", "data", "experiment", "judgement", "metrics", "network", "run_directory",
