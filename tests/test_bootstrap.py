@@ -9,8 +9,7 @@ from scipy.stats import binomtest
 from sklearn import metrics
 
 from hamjax.data.metadata import CLASSES
-from hamjax.metrics.auc import weighted_auc
-from hamjax.metrics.bootstrap import accuracy_intervals, bootstrap_intervals, rate_interval
+from hamjax.metrics.bootstrap import accuracy_intervals, bootstrap_intervals, rate_interval, weighted_auc
 from hamjax.metrics.intervals import Interval, wilson_interval
 from hamjax.metrics.resampling import ClusterBootstrap, correctness_correlation
 
@@ -150,9 +149,9 @@ def test_correlation_within_lesions_is_found(correlation: float) -> None:
 
 def test_a_thousand_resamples_of_the_papers_test_part_take_less_than_two_seconds() -> None:
     labels, probabilities, lesions = _case(1103)
-    start = time.perf_counter()
+    start = time.process_time()  # what else runs on the machine does not count
     bootstrap_intervals(labels, probabilities, lesions, CLASSES)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def _coverage(sets: int, n: int, images: np.ndarray, recall: np.ndarray, correlation: float) -> tuple[float, float]:

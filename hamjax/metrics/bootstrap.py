@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from hamjax.metrics.auc import weighted_auc
 from hamjax.metrics.intervals import FEW, Interval
 from hamjax.metrics.resampling import ClusterBootstrap, correctness_correlation, is_few, ratio
 
@@ -105,7 +104,7 @@ def rate_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval | None:
-    """Return the interval of a share of successes, such as the sensitivity at a threshold.
+    """Return the interval of a share of successes, such as the sensitivity at a threshold, which is taken as given.
 
     Args:
         successes: [N] bool, of the positives alone; fewer than 20, or all alike, get Wilson's interval.
@@ -138,6 +137,36 @@ def auc_draws(bootstrap: ClusterBootstrap, truth: np.ndarray, probabilities: np.
     weights = bootstrap.image_weights()
     columns = zip(probabilities.T, truth.T, strict=True)
     return np.stack([weighted_auc(scores, positive, weights) for scores, positive in columns], axis=1)
+
+
+def weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the share of (positive, negative) pairs in which the positive scores higher; ties count half.
+
+    By rank sums (Mann and Whitney): scores are sorted once, and each weighting then costs a running sum.
+
+    Args:
+        scores: [N] float.
+        positive: [N] bool.
+        weights: [N, B] whole numbers in a float type, how often an image counts.
+
+    Returns:
+        [B] float64, NaN where no positive or no negative has a weight.
+    """
+    order = np.argsort(scores, kind="stable")
+    ascending = scores[order]
+    starts = np.flatnonzero(np.r_[True, ascending[1:] != ascending[:-1]])
+    tied = weights[order]
+    if len(starts) < len(scores):
+        tied = np.add.reduceat(tied, starts)
+    midranks = tied.cumsum(0)
+    total = midranks[-1].copy()
+    midranks -= tied / 2
+    positives = weights[positive]
+    midranks = midranks[np.searchsorted(ascending[starts], scores[positive])]
+    rank_sum = np.einsum("pb,pb->b", positives, midranks, dtype=np.float64)
+    count = positives.sum(0, dtype=np.float64)
+    pairs = count * (total - count)
+    return np.divide(rank_sum - count**2 / 2, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
 
 
 def mean(values: np.ndarray) -> np.ndarray:
