@@ -129,6 +129,10 @@ class Experiment:
                 "fingerprint": splits.fingerprint(self.dataset.metadata, self.split),
                 "counts": splits.split_counts(self.dataset.metadata, self.split),
             },
+            "sampling": {
+                "epoch_counts": dict(zip(CLASSES, self.counts.tolist(), strict=True)),
+                "class_weights": dict(zip(CLASSES, self.class_weights.tolist(), strict=True)),
+            },
             "data_fingerprint": self.dataset.fingerprint,
             "demographics": {part: self._demographics(part) for part in splits.PARTITIONS},
             "params_total": count_parameters(state.params) + count_parameters(state.batch_stats),

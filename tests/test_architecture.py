@@ -51,6 +51,7 @@ HOMES = {
     "ml_collections": {"main"},
     "absl": {"main"},
     "matplotlib": {"report"},
+    "markupsafe": {"report"},
     "clu": {"metrics"},
     "tensorboardX": {"telemetry"},
     "tensorflow": set(),

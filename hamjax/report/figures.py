@@ -1,5 +1,6 @@
 """The paper's figures, drawn from a run, and the ones it should have had."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from hamjax.data.augment import draw_affines, warp
-from hamjax.data.metadata import CLASS_NAMES, CLASSES
+from hamjax.data.metadata import CLASSES
 from hamjax.data.splits import TRAIN
 from hamjax.experiment import Experiment, augmentation_of
 from hamjax.report.text import PAPER_ORDER
 
-BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
+# Told apart by everyone, and in grey by their lightness (Okabe and Ito 2002).
+BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#555555"
+WIDTH = 5.0  # inches: at a phone's width its text is as large as it is set
 
 
 def confusion_matrix(summary: dict[str, Any]) -> Figure:
@@ -43,11 +46,11 @@ def confusion_matrix(summary: dict[str, Any]) -> Figure:
 
 def training_curves(records: list[dict[str, Any]], steps_per_epoch: int) -> Figure:
     """Draw loss, accuracy and learning rate over epochs (the paper's Figure 6)."""
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    loss, accuracy = figure.subplots(1, 2)
+    figure = Figure(figsize=(WIDTH, 6.2), layout="constrained")
+    loss, accuracy = figure.subplots(2, sharex=True)
     _curve(loss, records, "train/loss", steps_per_epoch, "training (augmented, weighted)", BLUE, "-")
     _curve(loss, records, "eval/loss", steps_per_epoch, "validation", ORANGE, "o-")
-    loss.set(xlabel="epoch", ylabel="cross-entropy", title="Loss")
+    loss.set(ylabel="cross-entropy", title="Loss")
     loss.set_ylim(0, _ceiling(records))
     rate = loss.twinx()
     _curve(rate, records, "train/learning_rate", steps_per_epoch, "learning rate", GREY, ":")
@@ -55,7 +58,7 @@ def training_curves(records: list[dict[str, Any]], steps_per_epoch: int) -> Figu
     rate.set_ylabel("learning rate")
     handles, labels = loss.get_legend_handles_labels()
     more_handles, more_labels = rate.get_legend_handles_labels()
-    loss.legend(handles + more_handles, labels + more_labels, fontsize=8)
+    loss.legend(handles + more_handles, labels + more_labels, fontsize=8, loc="upper right")
     _curve(accuracy, records, "train/accuracy", steps_per_epoch, "training (resampled)", BLUE, "-")
     _curve(accuracy, records, "eval/accuracy", steps_per_epoch, "validation", ORANGE, "o-")
     _curve(accuracy, records, "eval/balanced_accuracy", steps_per_epoch, "validation, balanced", GREY, "s-")
@@ -66,21 +69,48 @@ def training_curves(records: list[dict[str, Any]], steps_per_epoch: int) -> Figu
     return figure
 
 
+def reliability(calibration: Mapping[str, Any]) -> Figure:
+    """Draw accuracy over the probability of the answer, before and after the temperature.
+
+    Args:
+        calibration: of the summary: `before` and perhaps `after`, each with its `ece` and
+            `bins` of `confidence`, `accuracy` and `n`.
+    """
+    figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
+    axes, below = figure.subplots(2, sharex=True, height_ratios=(4, 1))
+    axes.plot([0, 1], [0, 1], ":", color=GREY, label="as sure as right")
+    for name, colour, style in (("before", ORANGE, "s--"), ("after", BLUE, "o-")):
+        if not calibration.get(name):
+            continue
+        bins = [row for row in calibration[name]["bins"] if row["n"]]
+        confidence = [row["confidence"] for row in bins]
+        label = f"{name} temperature, ECE {calibration[name]['ece']:.3f}"
+        axes.plot(confidence, [row["accuracy"] for row in bins], style, color=colour, label=label)
+        below.plot(confidence, [row["n"] for row in bins], style, color=colour)
+    axes.set(ylabel="accuracy", title="Reliability", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(fontsize=8)
+    below.set(xlabel="probability of the answer", ylabel="images", yscale="log")
+    for each in (axes, below):
+        each.grid(alpha=0.3)
+    return figure
+
+
 def class_histogram(experiment: Experiment) -> Figure:
     """Draw images per class before and after the strategy (Table 1 and Figure 2)."""
     order = [CLASSES.index(dx) for dx in PAPER_ORDER]
     train = experiment.dataset.metadata.label[experiment.split == TRAIN]
     before = np.bincount(train, minlength=len(CLASSES))[order]
     after, everything = experiment.counts[order], experiment.dataset.metadata.class_counts()[order]
-    figure = Figure(figsize=(9, 4.4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 6.4), layout="constrained")
     axes = figure.subplots()
     series = (("data set", everything, GREY), ("training part", before, BLUE), ("an epoch", after, ORANGE))
     for k, (label, counts, colour) in enumerate(series):
-        bars = axes.bar(np.arange(len(order)) + 0.28 * (k - 1), counts, 0.27, label=label, color=colour)
-        axes.bar_label(bars, fontsize=7, rotation=90, padding=2)
-    axes.set_xticks(range(len(order)), PAPER_ORDER)
-    axes.margins(y=0.15)
-    axes.set(ylabel="images", title=f"Images per class, strategy {experiment.config.sampling.strategy}")
+        bars = axes.barh(np.arange(len(order)) + 0.28 * (k - 1), counts, 0.27, label=label, color=colour)
+        axes.bar_label(bars, fmt="{:,.0f}", fontsize=8, padding=2)
+    axes.set_yticks(range(len(order)), PAPER_ORDER)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.set(xlabel="images", title=f"Images per class, strategy {experiment.config.sampling.strategy}")
     axes.legend()
     return figure
 
@@ -99,11 +129,11 @@ def sample_sheet(experiment: Experiment, columns: int = 8) -> Figure:
             if augmentation is not None:
                 warp(images[row], draw_affines(augmentation, 1, size, rng)[0], shown)
             sheet[i * pitch : i * pitch + size, j * pitch : j * pitch + size] = shown
-    figure = Figure(figsize=(columns * 1.2 + 2.6, len(PAPER_ORDER) * 1.2), layout="constrained")
+    figure = Figure(figsize=(1.4 * WIDTH, 1.4 * WIDTH * len(PAPER_ORDER) / columns), layout="constrained")
     axes = figure.subplots()
     axes.imshow(sheet)
     centres = np.arange(len(PAPER_ORDER)) * pitch + size / 2
-    axes.set_yticks(centres, [f"{dx}\n{CLASS_NAMES[dx]}".replace(" / ", " /\n") for dx in PAPER_ORDER])
+    axes.set_yticks(centres, PAPER_ORDER, fontsize=12)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.set_frame_on(False)

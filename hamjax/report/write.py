@@ -1,12 +1,14 @@
 """Everything below `report/`. `test.json` is written last: it marks a finished report."""
 
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hamjax.experiment import Experiment
 from hamjax.judgement import EvalReport
-from hamjax.report import html
+from hamjax.report.evidence import Evidence
+from hamjax.report.page import page
 from hamjax.run_directory import write_atomically
 from hamjax.telemetry import read_records
 
@@ -14,7 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def write_report(folder: Path, report: EvalReport, experiment: Experiment, records: Path) -> None:
+def write_report(
+    folder: Path,
+    report: EvalReport,
+    experiment: Experiment,
+    records: Path,
+    *,
+    gallery: Sequence[tuple[bytes, Mapping[str, Any]]] = (),
+) -> None:
     """Write predictions, figures, the page and the summary.
 
     Args:
@@ -22,6 +31,7 @@ def write_report(folder: Path, report: EvalReport, experiment: Experiment, recor
         report: on one partition, whose name the files carry.
         experiment: it was judged in.
         records: `metrics.jsonl` of the run.
+        gallery: pictures of the worst errors; see `Evidence`.
     """
     from hamjax.report import figures  # matplotlib takes a second to import
 
@@ -35,14 +45,16 @@ def write_report(folder: Path, report: EvalReport, experiment: Experiment, recor
         "class_histogram": figures.class_histogram(experiment),
         "sample_sheet": figures.sample_sheet(experiment),
     }
+    if calibration := summary.get("calibration"):
+        drawn["reliability"] = figures.reliability(calibration)
     pictures = {name: _png(figure) for name, figure in drawn.items()}
     for name, png in pictures.items():
         (folder / f"{name}.png").write_bytes(png)
-    write_atomically(folder / "index.html", html.page(summary, pictures))
+    write_atomically(folder / "index.html", page(Evidence(summary, lines, pictures, gallery)))
     write_atomically(folder / f"{partition}.json", report.summary_json())
 
 
 def _png(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
+    figure.savefig(buffer, format="png", dpi=160)
     return buffer.getvalue()

@@ -1,0 +1,54 @@
+"""What a page is made from, and what it is made of."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """Everything a page can draw on; any part may be missing.
+
+    Attributes:
+        summary: what `report/test.json` holds.
+        records: lines of `metrics.jsonl`.
+        pictures: PNG bytes by the name of a function of `hamjax.report.figures`.
+        gallery: of each error shown, PNG bytes and an entry of the summary's `worst_errors`,
+            to which more may be added.
+    """
+
+    summary: Mapping[str, Any]
+    records: Sequence[Mapping[str, Any]] = ()
+    pictures: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    gallery: Sequence[tuple[bytes, Mapping[str, Any]]] = ()
+
+    def setting(self, key: str) -> Any:
+        """Return a value of the run's config by its dotted key, or nothing."""
+        topic, name = key.split(".")
+        return self.summary.get("config", {}).get(topic, {}).get(name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A piece of the page that can be linked to.
+
+    Attributes:
+        anchor: its id, unique on the page.
+        title: of it.
+        body: HTML; empty if there is no data for it, and the page then says so.
+    """
+
+    anchor: str
+    title: str
+    body: Markup
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """Blocks under one heading, listed in the contents."""
+
+    anchor: str
+    title: str
+    blocks: Sequence[Block]

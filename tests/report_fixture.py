@@ -1,0 +1,156 @@
+"""A summary as `report/test.json` holds it, with everything in it, from random predictions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hamjax.config import Config
+from hamjax.data.metadata import CLASSES
+from hamjax.metrics.classification import classification_report, mean_cross_entropy
+
+SUPPORTS = {"akiec": 30, "bcc": 35, "bkl": 88, "df": 8, "mel": 46, "nv": 883, "vasc": 13}
+GROUPS = {
+    "age": ("0-19", "20-39", "40-59", "60-79", "80 and over", "unknown"),
+    "sex": ("female", "male", "unknown"),
+    "localization": ("abdomen", "back", "chest", "face", "lower extremity", "scalp", "trunk", "upper extremity"),
+    "dataset": ("rosendahl", "vidir_modern", "vidir_molemax", "vienna_dias"),
+    "dx_type": ("confocal", "consensus", "follow_up", "histo"),
+}
+
+
+def full_summary(seed: int = 0) -> dict[str, Any]:
+    """Return a summary in which no part is missing; its numbers fit together only roughly."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(CLASSES)), list(SUPPORTS.values()))
+    logits = rng.normal(size=(len(labels), len(CLASSES))) + 2.2 * np.eye(len(CLASSES))[labels]
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    report = classification_report(labels, probabilities, CLASSES)
+    for name, row in report["per_class"].items():
+        few = row["support"] < 20
+        row |= {"auc": float(rng.uniform(0.8, 0.97)), "average_precision": float(rng.uniform(0.3, 0.9))}
+        row["intervals"] = {score: _interval(row[score], few and score == "recall") for score in ("recall", "f1")}
+        row["intervals"] |= {"auc": _interval(row["auc"]), "precision": None if name == "df" else _interval(0.5)}
+    scores = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
+    report["macro_auc"] = 0.91
+    return {
+        **_facts(),
+        **report,
+        "loss": mean_cross_entropy(labels, probabilities),
+        "intervals": {name: _interval(report[name]) for name in scores},
+        "bootstrap": {"resamples": 1000, "level": 0.95, "clusters": 1103},
+        "isic": _isic(report),
+        "operating_points": _operating_points(),
+        "calibration": {"before": _bins(rng, 0.12), "after": _bins(rng, 0.03), "temperature": 1.62, "fitted_on": "val"},
+        "subgroups": {key: [_subgroup(rng, name) for name in names] for key, names in GROUPS.items()},
+        "demographics": {part: _demographics(rng, n) for part, n in (("train", 7809), ("val", 1103), ("test", 1103))},
+        "worst_errors": [_error(k) for k in range(12)],
+        "leaks": {dx: {"test": n, "leaked": 0} for dx, n in SUPPORTS.items()},
+        "alarms": [],
+    }
+
+
+def external_overlap() -> dict[str, Any]:
+    """Return what a summary says of an external set that shares lesions with training."""
+    overlap = {"images": 3, "lesions": 2, "checked_by": "image and lesion id", "ids": ["ISIC_0024306", "ISIC_0024307"]}
+    return {
+        "layout": "ham10000", "labelled": 60, "scored": 57, "unreadable": ["ISIC_0000001", "ISIC_0000002"],
+        "without_image": ["ISIC_0035068"], "unlabelled": [], "overlap": overlap,
+    }  # fmt: skip
+
+
+def full_records(epochs: int = 5, steps_per_epoch: int = 100) -> list[dict[str, Any]]:
+    """Return lines of `metrics.jsonl`."""
+    records: list[dict[str, Any]] = []
+    for step in range(50, epochs * steps_per_epoch + 1, 50):
+        line = {"step": step, "epoch": (step - 1) // steps_per_epoch + 1}
+        trained = {"train/loss": 1 / (1 + step / 100), "train/accuracy": 0.6, "train/learning_rate": 1e-3}
+        records.append(line | trained)
+        if step % steps_per_epoch == 0:
+            scores = {"loss": 0.9, "accuracy": 0.8, "balanced_accuracy": 0.3 + step / 2000, "macro_f1": 0.3}
+            records.append(line | {f"eval/{name}": score for name, score in scores.items()})
+    return records
+
+
+def _facts() -> dict[str, Any]:
+    config = Config()
+    config.sampling.strategy = type(config.sampling.strategy)("s2")
+    counts = {"akiec": 267, "bcc": 444, "bkl": 923, "df": 99, "mel": 1021, "nv": 4939, "vasc": 116}
+    packages = {"hamjax": "0.1.0", "jax": "0.10.2", "numpy": "2.4.0"}
+    return {
+        "partition": "test",
+        "model": "cnn",
+        "strategy": "s2",
+        "seed": 0,
+        "images_note": "10,015 images of 600x450 pixels, squash to 224x224",
+        "images_dropped": [],
+        "split": {"name": "paper", "fingerprint": "ab" * 32,
+                  "counts": {"train": counts, "val": dict(SUPPORTS), "test": dict(SUPPORTS)}},
+        "data_fingerprint": "cd" * 32,
+        "sampling": {"epoch_counts": counts, "class_weights": dict.fromkeys(CLASSES, 1.0)},
+        "params_total": 25_756_711,
+        "params_trainable": 25_756_711,
+        "checkpoint": {"name": "last", "step": 34000},
+        "config": config.to_dict(),
+        "environment": {"python": "3.11.9", "platform": "Linux", "device": "cpu", "devices": 1, "processes": 1,
+                        "revision": "0123456789ab", "packages": packages},
+        "command": "python -m hamjax.main --config configs/cnn_s2.py --workdir runs/cnn_s2",
+    }  # fmt: skip
+
+
+def _interval(value: float, wilson: bool = False) -> dict[str, Any]:
+    width = 0.2 if wilson else 0.05
+    method = "wilson" if wilson else "bootstrap"
+    return {"low": max(value - width, 0.0), "high": min(value + width, 1.0), "method": method}
+
+
+def _isic(report: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("accuracy", "sensitivity", "specificity", "dice", "ppv", "npv", "auc", "auc_sens_80", "ap")
+    row = dict(zip(names, (0.95, 0.5, 0.97, 0.45, 0.42, 0.98, 0.9, 0.13, 0.4), strict=True))
+    per_class = {dx: dict(row) for dx in CLASSES}
+    return {"balanced_accuracy": report["balanced_accuracy"], "undecided": 2, "per_class": per_class, "macro": row}
+
+
+def _operating_points() -> list[dict[str, Any]]:
+    targets: dict[str, Sequence[str]] = {"melanoma": ("mel",), "malignant": ("mel", "bcc", "akiec")}
+    return [
+        {"target": target, "classes": list(classes), "specificity": specificity, "achieved_specificity": specificity,
+         "sensitivity": 0.6, "threshold": 0.21, "positives": sum(SUPPORTS[dx] for dx in classes),
+         "negatives": 1103 - sum(SUPPORTS[dx] for dx in classes), "interval": _interval(0.6)}
+        for target, classes in targets.items()
+        for specificity in (0.9, 0.95)
+    ]  # fmt: skip
+
+
+def _bins(rng: np.random.Generator, ece: float) -> dict[str, Any]:
+    bins = []
+    for k in range(15):
+        middle, n = (k + 0.5) / 15, 0 if k < 3 else int(rng.integers(4, 200))
+        accuracy = float(np.clip(middle - ece, 0, 1))
+        bins.append({"low": k / 15, "high": (k + 1) / 15, "n": n,
+                     "confidence": middle if n else None, "accuracy": accuracy if n else None})  # fmt: skip
+    return {"ece": ece, "brier": 0.3, "nll": 0.7, "bins": bins}
+
+
+def _subgroup(rng: np.random.Generator, name: str) -> dict[str, Any]:
+    n, melanomas = int(rng.integers(8, 500)), 0 if name == "0-19" else int(rng.integers(1, 30))
+    accuracy, balanced, found = (float(rng.uniform(0.3, 0.95)) for _ in range(3))
+    return {
+        "group": name, "n": n, "lesions": n, "accuracy": accuracy, "accuracy_interval": _interval(accuracy),
+        "balanced_accuracy": balanced, "balanced_accuracy_interval": _interval(balanced), "melanomas": melanomas,
+        "melanoma_sensitivity": found if melanomas else None,
+        "melanoma_interval": _interval(found, wilson=True) if melanomas else None,
+    }  # fmt: skip
+
+
+def _demographics(rng: np.random.Generator, images: int) -> dict[str, Any]:
+    def deal(names: Sequence[str]) -> dict[str, int]:
+        return dict(zip(names, rng.multinomial(images, np.full(len(names), 1 / len(names))).tolist(), strict=True))
+
+    groups = {key: deal(names) for key, names in GROUPS.items() if key != "age"}
+    return {"images": images, "lesions": images, "age": {"mean": 51.9, "sd": 16.9, "unknown": 6}, **groups}
+
+
+def _error(k: int) -> dict[str, Any]:
+    return {"image_id": f"ISIC_{24306 + k:07d}", "truth": "mel", "predicted": "nv",
+            "probability_of_truth": 0.001 * (k + 1), "probability_of_predicted": 0.99 - 0.01 * k}  # fmt: skip
