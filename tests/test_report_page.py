@@ -3,15 +3,17 @@
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hamjax.report.checklists import CLAIM, TRIPOD_AI
 from hamjax.report.evidence import Evidence
+from hamjax.report.figures import reliability
 from hamjax.report.page import page
 from tests.report_fixture import external_overlap, full_records, full_summary
 
 PNG = b"\x89PNG\r\n\x1a\n"  # the page embeds bytes, it does not read them
-PICTURES = dict.fromkeys(("training_curves", "reliability", "class_histogram", "sample_sheet"), PNG)
+PICTURES: dict[str, bytes] = dict.fromkeys(("training_curves", "reliability", "class_histogram", "sample_sheet"), PNG)
 VOID = {"meta", "img", "br"}
 EVIL = "<script src=\"https://evil.example/x.js\">alert('&')</script>"
 
@@ -223,6 +225,21 @@ def test_wilson_intervals_are_marked_and_undefined_scores_dashed() -> None:
     assert "†" in reader.block("per-class")
     assert "Wilson" in reader.block("uncertainty")
     assert "—of 0" in reader.block("subgroups")  # no melanoma below twenty
+
+
+def test_a_checkpoint_asked_for_by_its_step_is_not_called_the_end() -> None:
+    assert "the end of training" in Reader(page(_full())).block("selection")
+    chosen = {"name": "last", "step": 40}
+    assert "asked for by its step" in Reader(page(_full(checkpoint=chosen))).block("selection")
+
+
+def test_the_reliability_diagram_leaves_out_empty_bins_and_what_is_missing() -> None:
+    calibration = full_summary()["calibration"]
+    filled = sum(row["n"] > 0 for row in calibration["before"]["bins"])
+    drawn, _ = reliability(calibration).axes
+    assert [np.size(line.get_xdata()) for line in drawn.lines] == [2, filled, filled]
+    drawn, _ = reliability({"before": calibration["before"], "after": None}).axes
+    assert len(drawn.lines) == 2
 
 
 def test_the_page_says_it_is_no_medical_device_and_whose_images_these_are() -> None:

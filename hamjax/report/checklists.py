@@ -1,7 +1,7 @@
 """Reporting guidelines as data: where on the page each item is answered, if it is.
 
 An item is answered by the blocks named, if all of them hold data; `gap` says what of it
-no run can know. Titles are short forms in our words; the guidelines have the wording.
+they lack. Titles are short forms in our words; the guidelines have the wording.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ class Item:
         number: in the guideline's edition or editions; a dash where one does not have it.
         title: what is asked for.
         anchors: of the blocks that answer it.
-        gap: what they leave out.
+        gap: what of it they lack.
     """
 
     number: tuple[str, ...]
@@ -34,8 +34,8 @@ class Item:
 # "CLAIM 2024 Update", Radiology: Artificial Intelligence 6(4), e240300 (2024), 44 items.
 CLAIM = (
     Item(("1", "1"), "Says it is about AI, and of which kind", ("model",)),
-    Item(("2", "2"), "Structured summary", ("performance",), "no conclusions"),
-    Item(("3", "3"), "Background, intended use", ("intended-use",), "no background"),
+    Item(("2", "2"), "Structured summary", ("performance",), "conclusions"),
+    Item(("3", "3"), "Background, intended use", ("intended-use",), "background"),
     Item(("4", "4"), "Aims and hypotheses"),
     Item(("5", "5"), "Prospective or retrospective", ("collection",)),
     Item(("6", "6"), "Goal of the study"),
@@ -43,7 +43,7 @@ CLAIM = (
     Item(("8", "8"), "Who was eligible"),
     Item(("9", "9"), "Preprocessing", ("preprocessing",)),
     Item(("10", "10"), "Selection of subsets", ("missing-data",)),
-    Item(("11", "—"), "Definitions of data elements", ("demographics",), "codes are the publication's"),
+    Item(("11", "—"), "Definitions of data elements", ("demographics",), "what the codes mean: see the publication"),
     Item(("12", "11"), "De-identification"),
     Item(("13", "12"), "Missing data", ("missing-data", "demographics")),
     Item(("—", "13"), "How images were acquired"),
@@ -55,7 +55,7 @@ CLAIM = (
     Item(("19", "21"), "Intended sample size, and why"),
     Item(("20", "19"), "How partitions were drawn", ("partitions",)),
     Item(("21", "20"), "Level at which partitions are disjoint", ("partitions", "leak-meter")),
-    Item(("22", "22"), "The model in detail", ("model", "settings"), "layers are in the code of this revision"),
+    Item(("22", "22"), "The model in detail", ("model", "settings"), "layers: see the code of this revision"),
     Item(("23", "23"), "Software", ("environment",)),
     Item(("24", "24"), "Initial parameters", ("settings",)),
     Item(("25", "25"), "Training in detail", ("settings", "preprocessing", "imbalance"), "number of models trained"),
@@ -64,27 +64,32 @@ CLAIM = (
     Item(("28", "28"), "Metrics", ("performance", "per-class")),
     Item(("29", "29"), "Uncertainty", ("uncertainty",)),
     Item(("30", "30"), "Robustness"),
-    Item(("31", "31"), "Explainability", ("saliency",), "not validated"),
+    Item(("31", "31"), "Explainability", ("saliency",), "validation of the maps"),
     Item(("—", "32"), "Evaluation on internal data", ("performance", "leak-meter")),
     Item(("32", "33"), "Test on external data", ("external",)),
-    Item(("33", "35"), "Numbers included and excluded", ("partitions", "missing-data"), "no diagram"),
+    Item(("33", "35"), "Numbers included and excluded", ("partitions", "missing-data"), "a diagram"),
     Item(("34", "36"), "Demographics of each partition", ("demographics",)),
-    Item(("35", "37"), "Performance on all partitions", ("performance", "curves"), "nothing on the training part"),
+    Item(("35", "37"), "Performance on all partitions", ("performance", "curves"), "the training part"),
     Item(("36", "38"), "Diagnostic accuracy and its precision", ("per-class", "uncertainty")),
     Item(("37", "39"), "Failures", ("worst-errors", "confusion")),
     Item(("38", "40"), "Limitations", ("limitations",)),
-    Item(("39", "41"), "Implications for practice", ("intended-use",), "no clinical role is claimed"),
+    Item(("39", "41"), "Implications for practice", ("intended-use",), "a clinical role"),
     Item(("40", "34"), "Registration"),
     Item(("41", "42"), "Protocol"),
-    Item(("—", "43"), "Availability of software, model and data", ("licence", "environment"), "not of the weights"),
+    Item(
+        ("—", "43"),
+        "Availability of software, model and data",
+        ("licence", "environment"),
+        "availability of the weights",
+    ),
     Item(("42", "44"), "Funding"),
 )
 # Collins et al., BMJ 385, e078378 (2024): 27 items, some in parts.
 TRIPOD_AI = (
     Item(("1",), "Title: model, population, outcome", ("model", "collection")),
-    Item(("2",), "Abstract", ("performance",), "no conclusions"),
+    Item(("2",), "Abstract", ("performance",), "conclusions"),
     Item(("3a",), "Healthcare context"),
-    Item(("3b",), "Target population and intended purpose", ("intended-use",), "no place in care"),
+    Item(("3b",), "Target population and intended purpose", ("intended-use",), "a place in care"),
     Item(("3c",), "Known health inequalities"),
     Item(("4",), "Objectives"),
     Item(("5a",), "Sources of data", ("data-source", "collection", "partitions")),
@@ -106,10 +111,10 @@ TRIPOD_AI = (
     Item(("12c",), "Model, training, internal validation", ("model", "settings", "selection")),
     Item(("12d",), "Heterogeneity across clusters", ("subgroups",)),
     Item(("12e",), "Measures of performance", ("performance", "per-class", "calibration")),
-    Item(("12f",), "Model updating", ("calibration",), "temperature alone"),
+    Item(("12f",), "Model updating", ("calibration",), "anything but a temperature"),
     Item(("12g",), "How predictions were calculated", ("command", "environment")),
     Item(("13",), "Class imbalance, and recalibration after it", ("imbalance", "calibration")),
-    Item(("14",), "Fairness", ("subgroups",), "measured, nothing done about it"),
+    Item(("14",), "Fairness", ("subgroups",), "steps taken towards it"),
     Item(("15",), "Output, and thresholds", ("model", "operating-points")),
     Item(("16",), "Development against evaluation data", ("demographics",)),
     Item(("17",), "Ethical approval"),
@@ -120,11 +125,11 @@ TRIPOD_AI = (
     Item(("18e",), "Data sharing", ("licence",)),
     Item(("18f",), "Code sharing", ("licence", "environment")),
     Item(("19",), "Patient and public involvement"),
-    Item(("20a",), "Flow of participants", ("partitions", "missing-data"), "no diagram"),
+    Item(("20a",), "Flow of participants", ("partitions", "missing-data"), "a diagram"),
     Item(("20b",), "Characteristics of participants", ("demographics",)),
     Item(("20c",), "Comparison with the development data", ("demographics",)),
     Item(("21",), "Participants and outcomes in each analysis", ("partitions",)),
-    Item(("22",), "The full model", ("model", "settings"), "weights are in the run's checkpoints"),
+    Item(("22",), "The full model", ("model", "settings"), "weights: see the run's checkpoints"),
     Item(("23a",), "Performance with intervals", ("performance", "uncertainty", "subgroups")),
     Item(("23b",), "Heterogeneity in performance", ("subgroups",)),
     Item(("24",), "Results of model updating", ("calibration",)),
@@ -168,4 +173,4 @@ def _where(item: Item, recorded: Mapping[str, str]) -> Markup:
     if not _is_answered(item, recorded.keys()):
         return Markup(NOT_RECORDED)
     links = Markup(", ").join(Markup('<a href="#{}">{}</a>').format(a, recorded[a]) for a in item.anchors)
-    return links + (Markup("; in part: {}").format(item.gap) if item.gap else NOTHING)
+    return links + (Markup("; lacking: {}").format(item.gap) if item.gap else NOTHING)

@@ -65,7 +65,7 @@ def _headline(summary: Mapping[str, Any]) -> Markup:
         f"Balanced accuracy {summary['balanced_accuracy']:.3f} "
         f"(always the most frequent class: {summary['majority_baseline_balanced_accuracy']:.3f}); "
         f"accuracy {summary['accuracy']:.3f} ({summary['majority_baseline_accuracy']:.3f}). "
-        f"{summary['n']:,} images tested on; {summary['images_note']}."
+        f"Tested on {summary['n']:,} images. Data: {summary['images_note']}."
     )
     return Markup("{} {}").format(scores, said)
 

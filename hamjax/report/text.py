@@ -1,7 +1,7 @@
 """Tables for the terminal."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from hamjax.data.splits import PARTITIONS, TRAIN, leak_meter, split_counts
 from hamjax.experiment import Experiment
 
 PAPER_ORDER = ("akiec", "bcc", "bkl", "df", "nv", "mel", "vasc")  # of its Tables 5 to 7
+SCORES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1",
+          "macro_auc": "macro AUC"}  # fmt: skip
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -69,14 +71,28 @@ def format_summary(summary: dict[str, Any], folder: Path) -> str:
         f"{summary['model']} {summary['strategy']}, {summary['partition']} of split "
         f"{summary['split']['name']}, checkpoint {checkpoint['name']} (step {checkpoint['step']})",
         table(["", *PAPER_ORDER, "overall"], rows),
-        f"accuracy {summary['accuracy']:.3f} (majority baseline {summary['majority_baseline_accuracy']:.3f})   "
-        f"balanced accuracy {summary['balanced_accuracy']:.3f} (baseline "
-        f"{summary['majority_baseline_balanced_accuracy']:.3f})   macro F1 {summary['macro_f1']:.3f}",
+        "",
+        table(["", "score", "95% interval", "majority baseline"], _scores(summary)),
         f"images: {summary['images_note']}",
         *(f"ALARM {alarm}" for alarm in summary["alarms"]),
         f"report {folder}",
     ]
     return "\n".join(lines)
+
+
+def _scores(summary: Mapping[str, Any]) -> list[list[str]]:
+    """Return rows of a score, its interval and what always the same answer scores; what is missing is blank."""
+    rows = []
+    for name, title in SCORES.items():
+        value, interval = summary.get(name), summary.get("intervals", {}).get(name)
+        if value is None:
+            continue
+        bounds = "" if interval is None else f"{interval['low']:.3f} to {interval['high']:.3f}"
+        baseline = summary.get(f"majority_baseline_{name}")
+        rows.append([title, f"{value:.3f}", bounds, "" if baseline is None else f"{baseline:.3f}"])
+    if isic := summary.get("isic"):
+        rows.append(["balanced accuracy, ISIC scorer", f"{isic['balanced_accuracy']:.3f}", "", ""])
+    return rows
 
 
 def read_finished(workdir: Path) -> str | None:

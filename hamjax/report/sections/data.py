@@ -18,8 +18,7 @@ COLLECTION = (
 REFERENCE_STANDARD = (
     "A diagnosis rests on histopathology (histo), on follow-up without change (follow_up), on the consensus of "
     "experts on the image (consensus), or on in-vivo confocal microscopy (confocal). More than half of the lesions "
-    "have histopathology, and so have all of akiec, bcc and mel. How often each was used, by partition, is in the "
-    "demographics under “diagnosis by”."
+    "have histopathology, and so have all of akiec, bcc and mel."
 )
 RULES = {
     "paper": "Validation and test are each a fifth of the lesions that have a single image, class by class; all "
@@ -64,7 +63,11 @@ def _source(evidence: Evidence) -> Markup:
     if "images_note" not in summary:
         return NOTHING
     drawn = paragraph("Drawn by hamjax to try it out: they say nothing about skin.") if is_drawn(evidence) else NOTHING
-    values = {"images": summary["images_note"], "data fingerprint": summary.get("data_fingerprint")}
+    fingerprint = summary.get("data_fingerprint")
+    values = {
+        "images": summary["images_note"],
+        "data fingerprint": None if fingerprint is None else Markup("<code>{}</code>").format(fingerprint),
+    }
     return drawn + facts("What the images are", values)
 
 

@@ -8,13 +8,11 @@ from markupsafe import Markup
 from hamjax.data.metadata import CLASS_NAMES
 from hamjax.report.evidence import Block, Evidence, Section
 from hamjax.report.markup import NOTHING, join, note, paragraph, picture, score, table
-from hamjax.report.text import PAPER_ORDER
+from hamjax.report.text import PAPER_ORDER, SCORES
 
 ISIC = {"accuracy": "accuracy", "sensitivity": "sensitivity", "specificity": "specificity", "dice": "Dice",
         "ppv": "PPV", "npv": "NPV", "auc": "AUC", "auc_sens_80": "AUC, TPR over .8",
         "ap": "average precision"}  # fmt: skip
-SCORES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1",
-          "macro_auc": "macro AUC"}  # fmt: skip
 
 PER_CLASS = {"recall": "recall (sensitivity)", "precision": "precision (PPV)", "f1": "F1", "auc": "AUC",
           "average_precision": "average precision"}  # fmt: skip

@@ -29,8 +29,8 @@ def _subgroups(summary: Mapping[str, Any]) -> Markup:
     }
     everyone = [score(overall[name], summary.get("intervals", {}).get(name)) for name in SCORES]
     found = score(overall["melanoma_sensitivity"], melanoma.get("intervals", {}).get("recall"))
-    groups = {"all": [["all images", summary.get("n"), *everyone, found]]} | groups
-    header = ["group", "images", "accuracy", "balanced accuracy", "melanomas found"]
+    groups = {"": [["all images", *everyone, found]]} | groups
+    header = ["group", "accuracy", "balanced accuracy", "melanomas found"]
     said = (
         "A tick marks all images; the bar is the interval. Groups differ in which classes they hold, and balanced "
         "accuracy is over the classes that occur in a group: compare it with that in mind. Diagnosis by and source "
@@ -41,13 +41,8 @@ def _subgroups(summary: Mapping[str, Any]) -> Markup:
 
 def _row(row: Mapping[str, Any], overall: Mapping[str, float | None]) -> list[object]:
     return [
-        row["group"],
-        row["n"] if row["n"] == row["lesions"] else _of_lesions(row["n"], row["lesions"]),
+        Markup("{}<small>{:,} images of {:,} lesions</small>").format(row["group"], row["n"], row["lesions"]),
         *(score(row[name], row.get(f"{name}_interval"), overall[name]) for name in SCORES),
         score(row["melanoma_sensitivity"], row.get("melanoma_interval"), overall["melanoma_sensitivity"])
         + Markup("<small>of {:,}</small>").format(row["melanomas"]),
     ]
-
-
-def _of_lesions(images: int, lesions: int) -> Markup:
-    return Markup("{:,}<small>{:,} lesions</small>").format(images, lesions)

@@ -11,7 +11,7 @@ from hamjax.report.markup import NOT_RECORDED, NOTHING, facts, note, paragraph, 
 from hamjax.report.text import PAPER_ORDER
 
 SELECTION = {
-    "last": "the last epoch, as the paper reports it",
+    "last": "the end of training, as in the paper",
     "best": "the epoch with the highest balanced accuracy on the validation part",
 }
 SCALES = {"unit": "pixels divided by 255", "native": "as the network's ImageNet weights expect"}
@@ -21,18 +21,19 @@ TRAINING = ("sampling", "model", "loss", "optimizer", "train", "eval")
 
 def training_section(evidence: Evidence) -> Section:
     """Say what was trained, on what, with which settings, and how it went."""
-    return Section(
-        "training",
-        "Training",
-        [
-            Block("model", "Network", _network(evidence)),
-            Block("preprocessing", "Preprocessing and augmentation", _preprocessing(evidence)),
-            Block("imbalance", "Class imbalance", _imbalance(evidence.summary)),
-            Block("settings", "Settings", _settings(evidence, TRAINING)),
-            Block("curves", "Training curves", _curves(evidence)),
-            Block("selection", "Which state was judged", _selection(evidence.summary)),
-        ],
-    )
+    blocks = [
+        Block("model", "Network", _network(evidence)),
+        Block("preprocessing", "Preprocessing and augmentation", _preprocessing(evidence)),
+        Block("imbalance", "Class imbalance", _imbalance(evidence.summary)),
+        Block("settings", "Settings", _settings(evidence, TRAINING)),
+        Block("curves", "Training curves", _curves(evidence)),
+        Block("selection", "Which state was judged", _selection(evidence)),
+    ]
+    if "sample_sheet" in evidence.pictures:
+        alternative = "Eight training images of each class, augmented as in training."
+        shown = picture(evidence.pictures["sample_sheet"], alternative, "As the network sees them, augmented")
+        blocks.insert(2, Block("samples", "Training images", shown))
+    return Section("training", "Training", blocks)
 
 
 def _network(evidence: Evidence) -> Markup:
@@ -58,11 +59,7 @@ def _preprocessing(evidence: Evidence) -> Markup:
     settings = _settings(evidence, PREPROCESSING)
     scale = evidence.setting("model.input_scale")
     said = paragraph(f"Input: {SCALES.get(scale, scale)}.") if scale else NOTHING
-    shown = NOTHING
-    if "sample_sheet" in evidence.pictures:
-        alternative = "Eight training images of each class, augmented as in training."
-        shown = picture(evidence.pictures["sample_sheet"], alternative, "Training images as the network sees them")
-    return said + settings + shown
+    return said + settings
 
 
 def _imbalance(summary: Mapping[str, Any]) -> Markup:
@@ -124,9 +121,12 @@ def _curves_alternative(evidence: Evidence) -> str:
     )
 
 
-def _selection(summary: Mapping[str, Any]) -> Markup:
-    checkpoint = summary.get("checkpoint")
+def _selection(evidence: Evidence) -> Markup:
+    checkpoint = evidence.summary.get("checkpoint")
     if checkpoint is None:
         return NOTHING
-    name = checkpoint["name"]
-    return paragraph(f"Checkpoint “{name}”, step {checkpoint['step']:,}: {SELECTION.get(name, NOT_RECORDED)}.")
+    name, step = checkpoint["name"], checkpoint["step"]
+    why = SELECTION.get(name, NOT_RECORDED)
+    if name == "last" and any(line["step"] > step for line in evidence.records):
+        why = "asked for by its step"
+    return paragraph(f"Checkpoint “{name}”, step {step:,}: {why}.")
