@@ -1,13 +1,18 @@
 """A summary as `report/test.json` holds it, with everything in it, from random predictions."""
 
-from collections.abc import Mapping, Sequence
+import copy
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from hamjax.config import Config
 from hamjax.data.metadata import CLASSES
-from hamjax.metrics.classification import classification_report, mean_cross_entropy
+from hamjax.metrics.calibration import calibration_report
+from hamjax.metrics.classification import classification_report, mean_cross_entropy, softmax
+from hamjax.metrics.isic import isic_scores
+from hamjax.metrics.ranking import one_vs_rest, operating_points
 
 SUPPORTS = {"akiec": 30, "bcc": 35, "bkl": 88, "df": 8, "mel": 46, "nv": 883, "vasc": 13}
 GROUPS = {
@@ -19,29 +24,35 @@ GROUPS = {
 }
 
 
-def full_summary(seed: int = 0) -> dict[str, Any]:
-    """Return a summary in which no part is missing; its numbers fit together only roughly."""
-    rng = np.random.default_rng(seed)
+def full_summary() -> dict[str, Any]:
+    """Return a summary in which no part is missing, free to be changed; intervals and groups are made up."""
+    return copy.deepcopy(_summary())
+
+
+@functools.cache
+def _summary() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(len(CLASSES)), list(SUPPORTS.values()))
     logits = rng.normal(size=(len(labels), len(CLASSES))) + 2.2 * np.eye(len(CLASSES))[labels]
-    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    report = classification_report(labels, probabilities, CLASSES)
+    probabilities = softmax(logits)
+    report, ranks = classification_report(labels, probabilities, CLASSES), one_vs_rest(labels, probabilities, CLASSES)
     for name, row in report["per_class"].items():
         few = row["support"] < 20
-        row |= {"auc": float(rng.uniform(0.8, 0.97)), "average_precision": float(rng.uniform(0.3, 0.9))}
+        row |= ranks["per_class"][name]
         row["intervals"] = {score: _interval(row[score], few and score == "recall") for score in ("recall", "f1")}
         row["intervals"] |= {"auc": _interval(row["auc"]), "precision": None if name == "df" else _interval(0.5)}
     scores = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
-    report["macro_auc"] = 0.91
+    report["macro_auc"] = ranks["macro_auc"]
+    points = operating_points(labels, probabilities, CLASSES)
     return {
         **_facts(),
         **report,
         "loss": mean_cross_entropy(labels, probabilities),
         "intervals": {name: _interval(report[name]) for name in scores},
         "bootstrap": {"resamples": 1000, "level": 0.95, "clusters": 1103},
-        "isic": _isic(report),
-        "operating_points": _operating_points(),
-        "calibration": {"before": _bins(rng, 0.12), "after": _bins(rng, 0.03), "temperature": 1.62, "fitted_on": "val"},
+        "isic": isic_scores(labels, probabilities, CLASSES),
+        "operating_points": [point | {"interval": _interval(point["sensitivity"])} for point in points],
+        "calibration": calibration_report(labels, logits, labels, 2 * logits),
         "subgroups": {key: [_subgroup(rng, name) for name in names] for key, names in GROUPS.items()},
         "demographics": {part: _demographics(rng, n) for part, n in (("train", 7809), ("val", 1103), ("test", 1103))},
         "worst_errors": [_error(k) for k in range(12)],
@@ -102,34 +113,6 @@ def _interval(value: float, wilson: bool = False) -> dict[str, Any]:
     width = 0.2 if wilson else 0.05
     method = "wilson" if wilson else "bootstrap"
     return {"low": max(value - width, 0.0), "high": min(value + width, 1.0), "method": method}
-
-
-def _isic(report: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("accuracy", "sensitivity", "specificity", "dice", "ppv", "npv", "auc", "auc_sens_80", "ap")
-    row = dict(zip(names, (0.95, 0.5, 0.97, 0.45, 0.42, 0.98, 0.9, 0.13, 0.4), strict=True))
-    per_class = {dx: dict(row) for dx in CLASSES}
-    return {"balanced_accuracy": report["balanced_accuracy"], "undecided": 2, "per_class": per_class, "macro": row}
-
-
-def _operating_points() -> list[dict[str, Any]]:
-    targets: dict[str, Sequence[str]] = {"melanoma": ("mel",), "malignant": ("mel", "bcc", "akiec")}
-    return [
-        {"target": target, "classes": list(classes), "specificity": specificity, "achieved_specificity": specificity,
-         "sensitivity": 0.6, "threshold": 0.21, "positives": sum(SUPPORTS[dx] for dx in classes),
-         "negatives": 1103 - sum(SUPPORTS[dx] for dx in classes), "interval": _interval(0.6)}
-        for target, classes in targets.items()
-        for specificity in (0.9, 0.95)
-    ]  # fmt: skip
-
-
-def _bins(rng: np.random.Generator, ece: float) -> dict[str, Any]:
-    bins = []
-    for k in range(15):
-        middle, n = (k + 0.5) / 15, 0 if k < 3 else int(rng.integers(4, 200))
-        accuracy = float(np.clip(middle - ece, 0, 1))
-        bins.append({"low": k / 15, "high": (k + 1) / 15, "n": n,
-                     "confidence": middle if n else None, "accuracy": accuracy if n else None})  # fmt: skip
-    return {"ece": ece, "brier": 0.3, "nll": 0.7, "bins": bins}
 
 
 def _subgroup(rng: np.random.Generator, name: str) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def _calibration(evidence: Evidence) -> Markup:
     before, after = calibration["before"], calibration.get("after")
     rows = [
         [title, before[name], after[name] if after else None]
-        for name, title in (("ece", "ECE"), ("brier", "Brier score"), ("nll", "negative log-likelihood"))
+        for name, title in (("ece", "ECE"), ("brier", "Brier score, 0 to 2"), ("nll", "negative log-likelihood"))
     ]
     said = (
         f"Temperature {calibration['temperature']:.3f}, fitted on {calibration['fitted_on']}. " if after else ""
