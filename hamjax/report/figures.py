@@ -87,7 +87,7 @@ def reliability(calibration: Mapping[str, Any]) -> Figure:
         label = f"{name} temperature, ECE {calibration[name]['ece']:.3f}"
         axes.plot(confidence, [row["accuracy"] for row in bins], style, color=colour, label=label)
         below.plot(confidence, [row["n"] for row in bins], style, color=colour)
-    axes.set(ylabel="accuracy", title="Reliability", xlim=(0, 1), ylim=(0, 1))
+    axes.set(ylabel="accuracy", title="Reliability", xlim=(0, 1.02), ylim=(0, 1.02))
     axes.legend(fontsize=8)
     below.set(xlabel="probability of the answer", ylabel="images", yscale="log")
     for each in (axes, below):

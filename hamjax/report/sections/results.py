@@ -56,7 +56,8 @@ def _uncertainty(bootstrap: Mapping[str, Any] | None) -> Markup:
     return paragraph(
         f"{bootstrap['level']:.0%} intervals: percentile bootstrap, {bootstrap['resamples']:,} resamples of "
         f"{bootstrap['clusters']:,} lesions with all their images. †: Wilson's interval, where few images would make "
-        "the bootstrap's too narrow. They cover the draw of the images tested on, not the training seed. —: undefined."
+        "the bootstrap's too narrow. They cover the draw of the images tested on, not the training seed. "
+        "A score without one has too few images for it. —: undefined."
     )
 
 
