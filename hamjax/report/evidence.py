@@ -8,6 +8,21 @@ from markupsafe import Markup
 
 
 @dataclasses.dataclass(frozen=True)
+class Exhibit:
+    """One error of the gallery.
+
+    Attributes:
+        png: image and heat map side by side.
+        caption: image id, truth, prediction, and their probabilities.
+        alternative: what the picture shows, for those who do not see it.
+    """
+
+    png: bytes
+    caption: str
+    alternative: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Evidence:
     """Everything a page can draw on; any part may be missing.
 
@@ -15,14 +30,13 @@ class Evidence:
         summary: what `report/test.json` holds.
         records: lines of `metrics.jsonl`.
         pictures: PNG bytes by the name of a function of `hamjax.report.figures`.
-        gallery: of each error shown, PNG bytes and an entry of the summary's `worst_errors`,
-            to which more may be added.
+        gallery: of the summary's `worst_errors`; see `hamjax.report.gallery`.
     """
 
     summary: Mapping[str, Any]
     records: Sequence[Mapping[str, Any]] = ()
     pictures: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
-    gallery: Sequence[tuple[bytes, Mapping[str, Any]]] = ()
+    gallery: Sequence[Exhibit] = ()
 
     def setting(self, key: str) -> Any:
         """Return a value of the run's config by its dotted key, or nothing."""

@@ -1,6 +1,5 @@
 """The worst errors, and where in the images the network saw what it took them for."""
 
-import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,32 +12,14 @@ from matplotlib.figure import Figure
 from hamjax.data.cache import Dataset
 from hamjax.data.metadata import CLASSES
 from hamjax.gradcam import grad_cam
+from hamjax.report.evidence import Exhibit
 from hamjax.train_state import TrainState
 from hamjax.train_step import scale_images
 
 Errors = Sequence[Mapping[str, Any]]
 
-LEGEND = (
-    "Left the image as the network gets it; right the same in grey, coloured where Grad-CAM finds evidence for the "
-    "predicted class, from little (violet) to most (yellow)."
-)
 SIDE, GAP, DPI = 160, 6, 100  # pixels, pixels, pixels an inch
 THIRDS = (("upper left", "top", "upper right"), ("left", "centre", "right"), ("lower left", "bottom", "lower right"))
-
-
-@dataclasses.dataclass(frozen=True)
-class Exhibit:
-    """One error of the gallery.
-
-    Attributes:
-        png: image and heat map side by side.
-        caption: image id, truth, prediction, and their probabilities.
-        alternative: what the picture shows, for those who do not see it.
-    """
-
-    png: bytes
-    caption: str
-    alternative: str
 
 
 def explain_errors(

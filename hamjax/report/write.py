@@ -1,13 +1,13 @@
 """Everything below `report/`. `test.json` is written last: it marks a finished report."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hamjax.experiment import Experiment
 from hamjax.judgement import EvalReport
-from hamjax.report.evidence import Evidence
+from hamjax.report.evidence import Evidence, Exhibit
 from hamjax.report.page import page
 from hamjax.run_directory import write_atomically
 from hamjax.telemetry import read_records
@@ -22,7 +22,7 @@ def write_report(
     experiment: Experiment,
     records: Path,
     *,
-    gallery: Sequence[tuple[bytes, Mapping[str, Any]]] = (),
+    gallery: Sequence[Exhibit] = (),
 ) -> None:
     """Write predictions, figures, the page and the summary.
 
@@ -31,7 +31,7 @@ def write_report(
         report: on one partition, whose name the files carry.
         experiment: it was judged in.
         records: `metrics.jsonl` of the run.
-        gallery: pictures of the worst errors; see `Evidence`.
+        gallery: pictures of the worst errors; see `hamjax.report.gallery`.
     """
     from hamjax.report import figures  # matplotlib takes a second to import
 

@@ -5,9 +5,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hamjax.report.evidence import Block, Evidence, Section
-from hamjax.report.markup import NOTHING, note, picture, table
+from hamjax.report.evidence import Block, Evidence, Exhibit, Section
+from hamjax.report.markup import NOTHING, paragraph, picture, table
 
+LEGEND = (
+    "Of each of the worst errors: left the image as the network gets it; right the same in grey, coloured where "
+    "Grad-CAM finds evidence for the predicted class, from little (violet) to most (yellow). It is a hint at what the "
+    "network looked at, not an explanation, and has not been compared with what a dermatologist would mark."
+)
 SHOWN = ("image_id", "truth", "predicted", "probability_of_predicted", "probability_of_truth")
 
 
@@ -24,9 +29,9 @@ def failures_section(evidence: Evidence) -> Section:
     )
 
 
-def _worst_errors(gallery: Sequence[tuple[bytes, Mapping[str, Any]]], errors: Sequence[Mapping[str, Any]]) -> Markup:
+def _worst_errors(gallery: Sequence[Exhibit], errors: Sequence[Mapping[str, Any]]) -> Markup:
     if gallery:
-        figures = NOTHING.join(picture(png, _alternative(error), _caption(error)) for png, error in gallery)
+        figures = NOTHING.join(picture(each.png, each.alternative, each.caption) for each in gallery)
         return Markup('<div class="gallery">{}</div>').format(figures)
     if not errors:
         return NOTHING
@@ -34,26 +39,7 @@ def _worst_errors(gallery: Sequence[tuple[bytes, Mapping[str, Any]]], errors: Se
     return table("The most confident errors, worst first", header, [[error[key] for key in SHOWN] for error in errors])
 
 
-def _caption(error: Mapping[str, Any]) -> Markup:
-    more = [f"{key} {value}" for key, value in error.items() if key not in SHOWN]
-    return Markup("<b>{}</b>, answered <b>{}</b> ({:.2f}; truth {:.2f})<br>{}").format(
-        error["truth"],
-        error["predicted"],
-        error["probability_of_predicted"],
-        error["probability_of_truth"],
-        ", ".join([error["image_id"], *more]),
-    )
-
-
-def _alternative(error: Mapping[str, Any]) -> str:
-    return f"Image {error['image_id']} and its Grad-CAM: {error['truth']}, answered {error['predicted']}."
-
-
-def _saliency(gallery: Sequence[tuple[bytes, Mapping[str, Any]]]) -> Markup:
+def _saliency(gallery: Sequence[Exhibit]) -> Markup:
     if not gallery:
         return NOTHING
-    return note(
-        "The pictures of the worst errors show, beside each image, Grad-CAM for the answer: where the last "
-        "convolutional features raised its score. It is a hint at what the network looked at, not an explanation; "
-        "it has not been validated against what a dermatologist would mark."
-    )
+    return paragraph(LEGEND)
