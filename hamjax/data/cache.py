@@ -9,7 +9,7 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,10 +49,15 @@ def decode(encoded: bytes) -> Image.Image:
     """Decode an image completely.
 
     Raises:
-        OSError, ValueError or SyntaxError: Pillow cannot, or only in part.
+        ValueError: Pillow cannot, or only in part, or it has more pixels than Pillow trusts (89 million).
     """
-    with Image.open(io.BytesIO(encoded)) as image:
-        return image.convert("RGB")
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or np.inf):  # Pillow itself only warns
+                raise ValueError(f"{image.width}x{image.height} pixels are too many for a photograph")
+            return image.convert("RGB")
+    except Exception as error:  # on damaged files Pillow's readers fail in any way they like
+        raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def resize(image: Image.Image, size: int, how: str) -> np.ndarray:
@@ -68,6 +73,19 @@ def resize(image: Image.Image, size: int, how: str) -> np.ndarray:
         box = (left, top, left + side, top + side)
     resized = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
     return np.asarray(resized, dtype=np.uint8)
+
+
+def decode_chunks(read: Callable[[Any], bytes], keys: Sequence[Any], size: int, how: str) -> Iterator[np.ndarray]:
+    """Decode and resize images on all cores: yields [at most CHUNK, S, S, 3] uint8, in the order of the keys."""
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(total=len(keys), unit="img", desc="decode", disable=None) as bar,
+    ):
+        for start in range(0, len(keys), CHUNK):
+            images = pool.map(lambda key: resize(decode(read(key)), size, how), keys[start : start + CHUNK])
+            chunk = np.stack(list(images))
+            yield chunk
+            bar.update(len(chunk))
 
 
 def load_cache(
@@ -155,20 +173,11 @@ def _build(records: Records, pixels: Path, sidecar: Path, expected: dict[str, An
 
 
 def _write_pixels(file: BinaryIO, records: Records, order: np.ndarray, size: int, how: str) -> int:
-    def load(row: int) -> np.ndarray:
-        return resize(decode(records[row]["image"]), size, how)
-
     crc = 0
-    with (
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-        tqdm(total=len(order), unit="img", desc="decode", disable=None) as bar,
-    ):
-        for start in range(0, len(order), CHUNK):
-            chunk = np.stack(list(pool.map(load, order[start : start + CHUNK].tolist())))
-            encoded = chunk.tobytes()
-            crc = zlib.crc32(encoded, crc)
-            file.write(encoded)
-            bar.update(len(chunk))
+    for chunk in decode_chunks(lambda row: records[row]["image"], order.tolist(), size, how):
+        encoded = chunk.tobytes()
+        crc = zlib.crc32(encoded, crc)
+        file.write(encoded)
     return crc
 
 

@@ -8,7 +8,6 @@ truth is read into the same table.
 import csv
 import dataclasses
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,13 +90,15 @@ def read_table(path: Path) -> list[Row]:
     """Read a CSV, or the tab-separated form Dataverse serves by default.
 
     Raises:
-        UserError: the file is empty, no text, or has a ragged row.
+        UserError: there is no such file, it is empty, no text, or has a ragged row.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: expected a table (.csv), got {error.strerror}; name an existing file.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: expected UTF-8 text, got {error}; fetch the file again.") from error
-    lines = text.splitlines()
+    lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) < 2:
         raise UserError(f"{path}: expected a header and rows, got {len(lines)} line(s); fetch it again.")
     delimiter = "\t" if "\t" in lines[0] else ","
@@ -143,7 +144,7 @@ def read_metadata(path: Path, groupings: Path | None, *, allow_missing: bool) ->
     """
     rows = read_table(path)
     if is_one_hot(list(rows[0])):
-        rows = _from_one_hot(rows, path, groupings, allow_missing=allow_missing)
+        rows = from_one_hot(rows, path, groupings, allow_missing=allow_missing)
     missing = [name for name in NEEDED if name not in rows[0]]
     if missing:
         raise UserError(
@@ -170,47 +171,8 @@ def from_rows(rows: Sequence[Mapping[str, Any]], *, where: str) -> Metadata:
     )
 
 
-def _refuse_bad_rows(rows: Sequence[Mapping[str, Any]], where: str) -> None:
-    unnamed = [str(i + 2) for i, r in enumerate(rows) if not r["image_id"] or not r["lesion_id"]]
-    if unnamed:
-        raise UserError(
-            f"{where}: expected an image_id and a lesion_id in every row, got none in "
-            f"line(s) {name_some(unnamed)}; use the published file."
-        )
-    repeated = [i for i, n in Counter(row["image_id"] for row in rows).items() if n > 1]
-    if repeated:
-        raise UserError(
-            f"{where}: expected each image_id once, got repeated: {name_some(repeated)}. "
-            "Remove the extra rows; a copy with more than 10,015 rows holds repeats."
-        )
-    unknown = [f"{r['image_id']} ({r['dx']!r})" for r in rows if r["dx"] not in CLASSES]
-    if unknown:
-        raise UserError(
-            f"{where}: expected dx to be one of {', '.join(CLASSES)}, got {name_some(unknown)}. "
-            "Correct or remove these rows."
-        )
-    diagnoses: dict[str, set[str]] = {}
-    for row in rows:
-        diagnoses.setdefault(row["lesion_id"], set()).add(row["dx"])
-    torn = [f"{k} ({' and '.join(sorted(v))})" for k, v in diagnoses.items() if len(v) > 1]
-    if torn:
-        raise UserError(
-            f"{where}: expected one diagnosis a lesion, got two for {name_some(torn)}. "
-            "Correct these rows: a lesion is what splits are drawn by."
-        )
-
-
-def _age(row: Mapping[str, Any], where: str) -> float:
-    value = str(row.get("age", "")).strip()
-    if value.lower() in NO_AGE:
-        return float("nan")
-    try:
-        return float(value)
-    except ValueError:
-        raise UserError(f"{where}: expected an age in years or nothing for {row['image_id']}, got {value!r}.") from None
-
-
-def _from_one_hot(rows: list[Row], path: Path, groupings: Path | None, *, allow_missing: bool) -> list[Row]:
+def from_one_hot(rows: list[Row], path: Path, groupings: Path | None, *, allow_missing: bool) -> list[Row]:
+    """Add image_id, lesion_id and dx to the rows of an ISIC one-hot ground truth; see `read_metadata`."""
     codes = {c.upper(): c for c in CLASSES}
     result = []
     for row in rows:
@@ -221,7 +183,7 @@ def _from_one_hot(rows: list[Row], path: Path, groupings: Path | None, *, allow_
                 f"{path}: expected a single 1 and six 0 in the row of {row['image']}, "
                 f"got {[row[code] for code in codes]}; use the published ground truth."
             )
-        result.append({"image_id": row["image"], "dx": hot[0]})
+        result.append(row | {"image_id": row["image"], "dx": hot[0]})
     lesions = _lesions(rows, groupings)
     if lesions is None and not allow_missing:
         raise UserError(
@@ -236,6 +198,53 @@ def _from_one_hot(rows: list[Row], path: Path, groupings: Path | None, *, allow_
     for row in result:
         row["lesion_id"] = known.get(row["image_id"], row["image_id"])
     return result
+
+
+def _refuse_bad_rows(rows: Sequence[Mapping[str, Any]], where: str) -> None:
+    unnamed = [str(i + 2) for i, r in enumerate(rows) if not r["image_id"] or not r["lesion_id"]]
+    if unnamed:
+        raise UserError(
+            f"{where}: expected an image_id and a lesion_id in every row, got none in "
+            f"line(s) {name_some(unnamed)}; use the published file."
+        )
+    repeated = [f"{i} ({' and '.join(dx)})" for i, dx in _diagnoses(rows, "image_id").items() if len(dx) > 1]
+    if repeated:
+        raise UserError(
+            f"{where}: expected each image_id once, got repeated: {name_some(repeated)}. Remove the extra "
+            "rows; a copy of HAM10000 with more than 10,015 rows holds repeats."
+        )
+    unknown = [f"{r['image_id']} ({r['dx']!r})" for r in rows if r["dx"] not in CLASSES]
+    if unknown:
+        raise UserError(
+            f"{where}: expected dx to be one of {', '.join(CLASSES)}, got {name_some(unknown)}. "
+            "Correct or remove these rows."
+        )
+    torn = [
+        f"{i} ({' and '.join(sorted(set(dx)))})" for i, dx in _diagnoses(rows, "lesion_id").items() if len(set(dx)) > 1
+    ]
+    if torn:
+        raise UserError(
+            f"{where}: expected one diagnosis a lesion, got two for {name_some(torn)}. "
+            "Correct these rows: a lesion is what splits are drawn by."
+        )
+
+
+def _diagnoses(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, list[str]]:
+    """Return all diagnoses by the value of a column."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row[name], []).append(row["dx"])
+    return found
+
+
+def _age(row: Mapping[str, Any], where: str) -> float:
+    value = str(row.get("age", "")).strip()
+    if value.lower() in NO_AGE:
+        return float("nan")
+    try:
+        return float(value)
+    except ValueError:
+        raise UserError(f"{where}: expected an age in years or nothing for {row['image_id']}, got {value!r}.") from None
 
 
 def _lesions(rows: list[Row], groupings: Path | None) -> dict[str, str] | None:

@@ -19,6 +19,11 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 MAX_IMAGE_BYTES = 64 * 2**20
 
 
+def is_image(name: str) -> bool:
+    """Say whether a file of this name is taken for an image."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("._")
+
+
 class Source(Protocol):
     """A data set before preparation: its table, and an image's bytes by id."""
 
@@ -43,36 +48,44 @@ class _Entry:
     stamp: int  # CRC-32 inside an archive, modification time in ns otherwise
 
 
-class LocalSource:
-    """A folder on disk that holds the metadata and the images.
+class ImageFolder:
+    """Every image below a folder, in files or in zip archives, by its id: the file's name without suffix.
 
     Raises:
-        UserError: there is no such folder, no metadata, no image, a broken archive,
-            or two different images of one id.
+        UserError: there is no such folder, no image, a broken archive, or two different images of one id.
     """
 
-    def __init__(self, folder: str | Path, *, allow_missing: bool = False) -> None:
-        root = Path(folder)
+    def __init__(self, root: Path) -> None:
         if not root.is_dir():
             raise UserError(
-                f"{root}: expected a folder with the HAM10000 metadata and images, got "
+                f"{root}: expected a folder of images, got "
                 f"{'a file' if root.exists() else 'nothing'}; name an existing folder."
             )
+        self.root = root
         self._archives: dict[Path, zipfile.ZipFile] = {}
-        table, groupings = _find_metadata(root)
-        self.metadata = read_metadata(table, groupings, allow_missing=allow_missing)
-        self._entries = self._index(root)
+        self._entries = self._index()
         if not self._entries:
             raise UserError(
                 f"{root}: expected images (.jpg or .png) or zip archives of them, got none; "
-                "put HAM10000_images_part_1.zip and _part_2.zip, or their contents, there."
+                "put HAM10000_images_part_1.zip and _part_2.zip, or your own images, there."
             )
-        self.description = str(root)
-        self.signature = self._signature(table)
 
-    def missing(self) -> list[str]:
-        """Return the ids that the table names and no image exists for."""
-        return [i for i in self.metadata.image_id.tolist() if i not in self._entries]
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def file_name(self, image_id: str) -> str:
+        """Return where an image is, below the folder."""
+        entry = self._entries[image_id]
+        path = entry.path.relative_to(self.root).as_posix()
+        return path if entry.member is None else f"{path}/{entry.member}"
+
+    def stamp(self, image_id: str) -> tuple[int, int] | None:
+        """Return size and stamp of an image, which change when it does; nothing if there is none."""
+        entry = self._entries.get(image_id)
+        return None if entry is None else (entry.size, entry.stamp)
 
     def read(self, image_id: str) -> bytes:
         """Return one encoded image; from an archive its checksum is verified."""
@@ -89,28 +102,54 @@ class LocalSource:
         except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
             raise UserError(f"{entry.path}: {image_id} cannot be read ({error}); fetch it again.") from error
 
-    def _index(self, root: Path) -> dict[str, _Entry]:
+    def _index(self) -> dict[str, _Entry]:
         entries: dict[str, _Entry] = {}
         clashes = []
-        for entry, name in _walk(root, self._archives):
+        for entry, name in _walk(self.root, self._archives):
             image_id = Path(name).stem
             known = entries.setdefault(image_id, entry)
             if known.size != entry.size:
                 clashes.append(image_id)
         if clashes:
             raise UserError(
-                f"{root}: expected one image an id, got two different files for "
+                f"{self.root}: expected one image an id, got two different files for "
                 f"{name_some(sorted(set(clashes)))}; remove one of each."
             )
         return entries
+
+
+class FolderSource:
+    """A table that was read from a file, and a folder with its images."""
+
+    def __init__(self, metadata: Metadata, table: Path, images: ImageFolder) -> None:
+        self.metadata, self.images = metadata, images
+        self.read = images.read
+        self.description = str(images.root)
+        self.signature = self._signature(table)
+
+    def missing(self) -> list[str]:
+        """Return the ids that the table names and no image exists for."""
+        return [i for i in self.metadata.image_id.tolist() if i not in self.images]
 
     def _signature(self, table: Path) -> str:
         """Digest names, sizes and stamps: cheap, and changes when a file changes."""
         digest = hashlib.sha256(table.read_bytes())
         for image_id in self.metadata.image_id.tolist():
-            entry = self._entries.get(image_id)
-            digest.update(f"{image_id} {entry and (entry.size, entry.stamp)}\n".encode())
+            digest.update(f"{image_id} {self.images.stamp(image_id)}\n".encode())
         return digest.hexdigest()
+
+
+class LocalSource(FolderSource):
+    """A folder on disk that holds the metadata and the images.
+
+    Raises:
+        UserError: there is no metadata; otherwise see `ImageFolder` and `read_metadata`.
+    """
+
+    def __init__(self, folder: str | Path, *, allow_missing: bool = False) -> None:
+        images = ImageFolder(Path(folder))
+        table, groupings = _find_metadata(images.root)
+        super().__init__(read_metadata(table, groupings, allow_missing=allow_missing), table, images)
 
 
 def _walk(root: Path, archives: dict[Path, zipfile.ZipFile]) -> Iterator[tuple[_Entry, str]]:
@@ -122,7 +161,7 @@ def _walk(root: Path, archives: dict[Path, zipfile.ZipFile]) -> Iterator[tuple[_
             path = Path(folder, name)
             if name.lower().endswith(".zip"):
                 zips.append(path)
-            elif _is_image(name):
+            elif is_image(name):
                 status = path.stat()
                 yield _Entry(path, None, status.st_size, status.st_mtime_ns), name
     for path in zips:
@@ -132,12 +171,8 @@ def _walk(root: Path, archives: dict[Path, zipfile.ZipFile]) -> Iterator[tuple[_
             raise UserError(f"{path}: expected a zip archive, got {error}; fetch it again.") from error
         for info in archives[path].infolist():
             name = Path(info.filename).name
-            if not info.is_dir() and _is_image(name):
+            if not info.is_dir() and is_image(name):
                 yield _Entry(path, info.filename, info.file_size, info.CRC), name
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("._")
 
 
 def _find_metadata(root: Path) -> tuple[Path, Path | None]:

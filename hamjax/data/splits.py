@@ -5,6 +5,7 @@ pair of near-duplicates, is ever on two sides.
 """
 
 import csv
+import dataclasses
 import hashlib
 import io
 from collections.abc import Callable
@@ -82,6 +83,26 @@ def leak_meter(metadata: Metadata, split: np.ndarray) -> dict[str, dict[str, int
         }
         for k, dx in enumerate(CLASSES)
     }
+
+
+def overlap(tested: Metadata, metadata: Metadata, split: np.ndarray) -> np.ndarray:
+    """Find images from elsewhere that show a lesion which a run has learned or chosen from.
+
+    Args:
+        tested: M images from elsewhere. Where one is known to the run by its id, the run's lesion id
+            counts; otherwise its own.
+        metadata: the run's N images.
+        split: [N] partition names; `train` and `val` count.
+
+    Returns:
+        [M] bool.
+    """
+    known = dict(zip(metadata.image_id.tolist(), metadata.lesion_id.tolist(), strict=True))
+    own = zip(tested.image_id.tolist(), tested.lesion_id.tolist(), strict=True)
+    tested = dataclasses.replace(tested, lesion_id=np.array([known.get(image, lesion) for image, lesion in own]))
+    columns = {k: np.concatenate([v, metadata.columns()[k]]) for k, v in tested.columns().items()}
+    groups = lesion_groups(Metadata(**columns))
+    return np.isin(groups[: len(tested)], groups[len(tested) :][split != TEST])
 
 
 def split_counts(metadata: Metadata, split: np.ndarray) -> dict[str, dict[str, int]]:

@@ -50,7 +50,8 @@ def verify(source: Source, *, allow_missing: bool) -> tuple[Metadata, dict[str, 
         )
     good = {i: result for i, result in checked.items() if not isinstance(result, str)}
     if not good:
-        raise UserError(f"{source.description}: expected images, got none that the table names.")
+        why = f"undecodable: {name_some(broken)}" if broken else f"the table names {name_some(missing, 3)}"
+        raise UserError(f"{source.description}: expected an image of the table that decodes, got none; {why}.")
     keep = source.metadata.select(np.array([i in good for i in source.metadata.image_id.tolist()]))
     digest = hashlib.sha256(keep.fingerprint().encode())
     for image_id in keep.image_id.tolist():
@@ -77,7 +78,7 @@ def _check(source: Source, image_id: str) -> _Checked | str:
     try:
         encoded = source.read(image_id)
         return _Checked(encoded, decode(encoded).size)
-    except (OSError, ValueError, SyntaxError, UserError) as error:
+    except (OSError, ValueError, UserError) as error:
         return str(error)
 
 

@@ -1,0 +1,127 @@
+"""A test set from elsewhere: images of any size in a folder, labels in one of three layouts.
+
+What cannot be scored is listed and left out, and the rest goes on; labels that contradict themselves are refused.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hamjax.data.cache import Dataset, decode_chunks
+from hamjax.data.metadata import CLASSES, Metadata, Row, from_one_hot, from_rows, is_one_hot, read_table
+from hamjax.data.sources import FolderSource, ImageFolder, is_image
+from hamjax.data.verify import verify
+from hamjax.errors import UserError
+
+# The ISIC 2018 task 3 ground truth has this row and no image; the official scorer gives it weight 0
+# (isic-challenge-scoring, load_csv.py).
+WEIGHTLESS = ("ISIC_0035068",)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExternalSet:
+    """Labelled images whose every byte has been read once.
+
+    Attributes:
+        source: the images that are scored, N of them.
+        labelled: ids of all rows of the label file.
+        facts: what a report says of the set: `layout, labelled, scored, unreadable, without_image,
+            unlabelled, weightless, fingerprint`.
+        images_note: what the pixels are, for reports.
+    """
+
+    source: FolderSource
+    labelled: tuple[str, ...]
+    facts: dict[str, Any]
+    images_note: str
+
+    @property
+    def metadata(self) -> Metadata:
+        """The N rows that are scored."""
+        return self.source.metadata
+
+    def dataset(self, image_size: int, resize: str) -> Dataset:
+        """Decode all images into memory.
+
+        Args:
+            image_size: pixels a side.
+            resize: `squash` or `crop`.
+        """
+        chunks = decode_chunks(self.source.read, self.metadata.image_id.tolist(), image_size, resize)
+        lacking = sorted({*self.facts["unreadable"], *self.facts["without_image"]} - set(WEIGHTLESS))
+        return Dataset(
+            images=np.concatenate(list(chunks)),
+            metadata=self.metadata,
+            fingerprint=self.facts["fingerprint"],
+            dropped=tuple(lacking),
+            images_note=f"{self.images_note}, {resize} to {image_size}x{image_size}",
+        )
+
+
+def read_external(images: str | Path, labels: str | Path) -> ExternalSet:
+    """Read labels, find their images, and decode each once.
+
+    Args:
+        images: a folder, nested in any way, of .jpg, .jpeg or .png files or zip archives of them.
+        labels: a table; see `read_labels`.
+
+    Raises:
+        UserError: the folder or table is not what it should be, or no image can be scored.
+    """
+    layout, labelled = read_labels(Path(labels))
+    folder = ImageFolder(Path(images))
+    ids = labelled.image_id.tolist()
+    without_image = [i for i in ids if i not in folder]
+    asked = FolderSource(labelled.select(~np.isin(labelled.image_id, WEIGHTLESS)), Path(labels), folder)
+    scored, details = verify(asked, allow_missing=True)
+    facts = {
+        "layout": layout,
+        "labelled": len(labelled),
+        "scored": len(scored),
+        "unreadable": sorted(set(details["dropped"]) - set(without_image)),
+        "without_image": without_image,
+        "unlabelled": sorted(folder.file_name(i) for i in set(folder) - set(ids)),
+        "weightless": sorted(set(ids) & set(WEIGHTLESS)),
+        "fingerprint": details["fingerprint"],
+    }
+    return ExternalSet(FolderSource(scored, Path(labels), folder), tuple(ids), facts, details["images_note"])
+
+
+def read_labels(path: Path) -> tuple[str, Metadata]:
+    """Read a label file.
+
+    Three layouts are told apart by their columns: `isic` (image and one column a class, one-hot, as the
+    ISIC 2018 task 3 ground truth), `ham10000` (image_id, dx) and `pairs` (image, label). Any of them may have
+    the other columns of HAM10000. An image may be named with or without path and suffix, a class in any case.
+
+    Returns:
+        The name of the layout, and the table; an image without a lesion_id is a lesion of its own.
+
+    Raises:
+        UserError: a column is missing, a row repeated, a diagnosis unknown or contradicted; ids are named.
+    """
+    rows = read_table(path)
+    columns = set(rows[0])
+    if is_one_hot(list(columns)):
+        layout, rows = "isic", from_one_hot(rows, path, None, allow_missing=True)
+    elif {"image_id", "dx"} <= columns:
+        layout = "ham10000"
+    elif {"image", "label"} <= columns:
+        layout, rows = "pairs", [row | {"image_id": row["image"], "dx": row["label"]} for row in rows]
+    else:
+        raise UserError(
+            f"{path}: expected the columns image_id,dx or image,label or image,{','.join(CLASSES).upper()}, "
+            f"got {', '.join(rows[0])}; rename them."
+        )
+    return layout, from_rows([_tidy(row) for row in rows], where=str(path))
+
+
+def _tidy(row: Row) -> Row:
+    name = Path(row["image_id"]).name
+    image_id = Path(name).stem if is_image(name) else name
+    lesion_id = row.get("lesion_id", "")
+    if lesion_id in ("", row["image_id"]):
+        lesion_id = image_id
+    return row | {"image_id": image_id, "lesion_id": lesion_id, "dx": row["dx"].lower()}
