@@ -64,7 +64,7 @@ def classify(name: str, model: Any, variables: dict[str, Any], image: Path, clas
         raise UserError("--classify: expected weights with their top, got none; use the file that is not called notop.")
     try:
         picture = decode(image.read_bytes())
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises
+    except (OSError, ValueError) as error:
         raise UserError(f"{image}: expected a picture, got {error}; name another with --classify.") from error
     spec = MODEL_SPECS[name]
     pixels = jnp.asarray(resize(picture, spec.native_size, "squash")[None])
