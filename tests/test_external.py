@@ -55,6 +55,16 @@ def test_labels_without_image_and_images_without_label_are_listed(drawn: tuple[P
     assert facts["unlabelled"][0] == "part0/deeper0/EXT_000.jpg"
 
 
+def test_files_that_cannot_be_opened_are_listed(drawn: tuple[Path, Labels], tmp_path: Path) -> None:
+    folder, labels = drawn
+    (tmp_path / "EXT_000.jpg").symlink_to(folder / "gone.jpg")
+    (tmp_path / "EXT_001.png").write_bytes(b"")
+    (tmp_path / "EXT_002.png").write_bytes(next(folder.rglob("EXT_002.*")).read_bytes())
+    external = read_external(tmp_path, write_labels(tmp_path / "labels.csv", "pairs", labels[:3]))
+    assert external.facts["unreadable"] == ["EXT_000", "EXT_001"]
+    assert external.metadata.image_id.tolist() == ["EXT_002"]
+
+
 @pytest.mark.parametrize("with_image", [False, True])
 def test_the_isic_row_of_weight_zero_is_named_and_not_scored(
     drawn: tuple[Path, Labels], tmp_path: Path, with_image: bool
@@ -144,5 +154,7 @@ def test_overlap_knows_images_lesions_and_near_duplicates() -> None:
         ("A1", "A1"), ("A2", "H2"), ("ISIC_0033421", "ISIC_0033421"), ("R2", "R2"), ("R3", "R3"), ("R4", "R4"),
         ("A5", "H5"), ("A6", "H4"),
     )  # fmt: skip
-    found = tested.image_id[overlap(tested, run, split)].tolist()
-    assert found == ["A2", "A5", "ISIC_0033421", "R2", "R3"]
+    found = dict(zip(tested.image_id.tolist(), overlap(tested, run, split).tolist(), strict=True))
+    assert found == {
+        "A1": "", "A2": "H2", "A5": "H5", "A6": "", "ISIC_0033421": "ISIC_0033421", "R2": "H2", "R3": "H2", "R4": "",
+    }  # fmt: skip

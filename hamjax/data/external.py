@@ -13,11 +13,12 @@ from hamjax.data.cache import Dataset, decode_chunks
 from hamjax.data.metadata import CLASSES, Metadata, Row, from_one_hot, from_rows, is_one_hot, read_table
 from hamjax.data.sources import FolderSource, ImageFolder, is_image
 from hamjax.data.verify import verify
-from hamjax.errors import UserError
+from hamjax.errors import UserError, name_some
 
 # The ISIC 2018 task 3 ground truth has this row and no image; the official scorer gives it weight 0
 # (isic-challenge-scoring, load_csv.py).
 WEIGHTLESS = ("ISIC_0035068",)
+NOT_SCORED = ("unreadable", "without_image", "weightless", "unlabelled")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +27,12 @@ class ExternalSet:
 
     Attributes:
         source: the images that are scored, N of them.
-        labelled: ids of all rows of the label file.
         facts: what a report says of the set: `layout, labelled, scored, unreadable, without_image,
             unlabelled, weightless, fingerprint`.
         images_note: what the pixels are, for reports.
     """
 
     source: FolderSource
-    labelled: tuple[str, ...]
     facts: dict[str, Any]
     images_note: str
 
@@ -86,7 +85,26 @@ def read_external(images: str | Path, labels: str | Path) -> ExternalSet:
         "weightless": sorted(set(ids) & set(WEIGHTLESS)),
         "fingerprint": details["fingerprint"],
     }
-    return ExternalSet(FolderSource(scored, Path(labels), folder), tuple(ids), facts, details["images_note"])
+    return ExternalSet(FolderSource(scored, Path(labels), folder), facts, details["images_note"])
+
+
+def describe_external(facts: dict[str, Any]) -> str:
+    """Say first what was trained on, too, and then what is not scored.
+
+    Args:
+        facts: of an `ExternalSet`, and of its `overlap`: `images, lesions, checked_by, ids`.
+    """
+    overlap = facts["overlap"]
+    found = f"{overlap['images']} of {facts['scored']} images, of {overlap['lesions']} lesions: "
+    lines = [
+        f"overlap with training and validation, by {overlap['checked_by']}: "
+        + (found + name_some(overlap["ids"]) if overlap["images"] else "none found"),
+        f"external set, {facts['layout']} labels: {facts['scored']:,} of {facts['labelled']:,} images are scored",
+    ]
+    for name in NOT_SCORED:
+        if facts[name]:
+            lines.append(f"  {name.replace('_', ' ')}: {len(facts[name])}: {name_some(facts[name])}")
+    return "\n".join(lines)
 
 
 def read_labels(path: Path) -> tuple[str, Metadata]:

@@ -162,8 +162,7 @@ def _walk(root: Path, archives: dict[Path, zipfile.ZipFile]) -> Iterator[tuple[_
             if name.lower().endswith(".zip"):
                 zips.append(path)
             elif is_image(name):
-                status = path.stat()
-                yield _Entry(path, None, status.st_size, status.st_mtime_ns), name
+                yield _file_entry(path), name
     for path in zips:
         try:
             archives[path] = zipfile.ZipFile(path)
@@ -173,6 +172,14 @@ def _walk(root: Path, archives: dict[Path, zipfile.ZipFile]) -> Iterator[tuple[_
             name = Path(info.filename).name
             if not info.is_dir() and is_image(name):
                 yield _Entry(path, info.filename, info.file_size, info.CRC), name
+
+
+def _file_entry(path: Path) -> _Entry:
+    try:
+        status = path.stat()
+    except OSError:  # a broken link; reading it says so, by the image's id
+        return _Entry(path, None, 0, 0)
+    return _Entry(path, None, status.st_size, status.st_mtime_ns)
 
 
 def _find_metadata(root: Path) -> tuple[Path, Path | None]:

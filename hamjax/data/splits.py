@@ -95,14 +95,15 @@ def overlap(tested: Metadata, metadata: Metadata, split: np.ndarray) -> np.ndarr
         split: [N] partition names; `train` and `val` count.
 
     Returns:
-        [M] bool.
+        [M] unicode, the lesion; empty where the run has not learned or chosen from it.
     """
     known = dict(zip(metadata.image_id.tolist(), metadata.lesion_id.tolist(), strict=True))
     own = zip(tested.image_id.tolist(), tested.lesion_id.tolist(), strict=True)
     tested = dataclasses.replace(tested, lesion_id=np.array([known.get(image, lesion) for image, lesion in own]))
     columns = {k: np.concatenate([v, metadata.columns()[k]]) for k, v in tested.columns().items()}
     groups = lesion_groups(Metadata(**columns))
-    return np.isin(groups[: len(tested)], groups[len(tested) :][split != TEST])
+    seen = np.isin(groups[: len(tested)], groups[len(tested) :][split != TEST])
+    return np.where(seen, tested.lesion_id, "")
 
 
 def split_counts(metadata: Metadata, split: np.ndarray) -> dict[str, dict[str, int]]:
