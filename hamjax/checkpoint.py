@@ -86,6 +86,13 @@ class Checkpoints:
         host = self.read_host(kind, step)
         return self._read(kind, step, state=ocp.args.StandardRestore(template))["state"], host
 
+    def restore_part(self, kind: str, step: int, template: Any) -> Any:
+        """Read only those arrays of a checkpoint that a template of nested dictionaries names; see `restore`."""
+        self.read_host(kind, step)
+        placed = ocp.checkpoint_utils.construct_restore_args(template)
+        part = ocp.args.PyTreeRestore(item=template, restore_args=placed, partial_restore=True)
+        return self._read(kind, step, state=part)["state"]
+
     def read_host(self, kind: str, step: int) -> dict[str, Any]:
         """Read only the JSON of a checkpoint; raises as `restore` does."""
         path = self.folder / kind / str(step)

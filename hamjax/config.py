@@ -122,8 +122,9 @@ class TrainConfig:
 class EvalConfig:
     """How results are taken."""
 
-    batch_size: int = 64  # over all devices
+    batch_size: int = 64  # over all devices, views of an image counted
     checkpoint: str = "auto"  # auto: last for the split `paper`, else best on validation | last | best
+    tta: str = "none"  # none | d4: mean over the eight flips and quarter turns; validation stays plain
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -202,6 +203,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer.name": ("adam", "rmsprop"),
     "optimizer.schedule": ("plateau", "none", "step3"),
     "eval.checkpoint": ("auto", "last", "best"),
+    "eval.tta": ("none", "d4"),
 }
 AT_LEAST: dict[str, float] = {
     "data.image_size": 4,

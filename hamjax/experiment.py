@@ -13,7 +13,7 @@ from hamjax.config import Config
 from hamjax.data import sampling, splits
 from hamjax.data.augment import Augmentation
 from hamjax.data.cache import Dataset, Say
-from hamjax.data.metadata import CLASSES
+from hamjax.data.metadata import CLASSES, Metadata
 from hamjax.data.pipeline import TrainSource
 from hamjax.data.prepare import prepare
 from hamjax.errors import UserError
@@ -100,15 +100,8 @@ class Experiment:
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint of this run is recognised by."""
-        config = self.config
-        return {
-            "model": config.model.name,
-            "strategy": str(config.sampling.strategy),
-            "image_size": config.data.image_size,
-            "seed": config.train.seed,
-            "data": self.dataset.fingerprint[:16],
-            "split": splits.fingerprint(self.dataset.metadata, self.split)[:16],
-        }
+        split = splits.fingerprint(self.dataset.metadata, self.split)
+        return run_identity(self.config, self.dataset.fingerprint, split)
 
     def rows(self, partition: str) -> np.ndarray:
         """Return the data-set rows of `train`, `val` or `test`."""
@@ -120,30 +113,57 @@ class Experiment:
 
     def facts(self, state: TrainState) -> dict[str, Any]:
         """Return what a report says of the set-up."""
-        return {
-            "model": self.config.model.name,
-            "strategy": str(self.config.sampling.strategy),
-            "seed": self.config.train.seed,
-            "split": {
-                "name": self.config.data.split,
-                "fingerprint": splits.fingerprint(self.dataset.metadata, self.split),
-                "counts": splits.split_counts(self.dataset.metadata, self.split),
-            },
-            "sampling": {
-                "epoch_counts": dict(zip(CLASSES, self.counts.tolist(), strict=True)),
-                "class_weights": dict(zip(CLASSES, self.class_weights.tolist(), strict=True)),
-            },
-            "data_fingerprint": self.dataset.fingerprint,
-            "demographics": {part: self._demographics(part) for part in splits.PARTITIONS},
-            "params_total": count_parameters(state.params) + count_parameters(state.batch_stats),
-            "params_trainable": count_trainable(self.config, state.params),
+        facts = run_facts(self.config, self.dataset.metadata, self.split, self.dataset.fingerprint, state)
+        sampling = {
+            "epoch_counts": dict(zip(CLASSES, self.counts.tolist(), strict=True)),
+            "class_weights": dict(zip(CLASSES, self.class_weights.tolist(), strict=True)),
         }
+        whom = {part: self._demographics(part) for part in splits.PARTITIONS}
+        return facts | {"sampling": sampling, "demographics": whom}
 
     def _demographics(self, partition: str) -> dict[str, Any]:
         rows = self.rows(partition)
         return demographics(
             splits.lesion_groups(self.dataset.metadata)[rows], self.dataset.metadata.select(rows).columns()
         )
+
+
+def run_facts(
+    config: Config, metadata: Metadata, split: np.ndarray, data_fingerprint: str, state: TrainState
+) -> dict[str, Any]:
+    """Return what a report says of a run's set-up: see `Experiment`."""
+    return {
+        "model": config.model.name,
+        "strategy": str(config.sampling.strategy),
+        "seed": config.train.seed,
+        "split": {
+            "name": config.data.split,
+            "fingerprint": splits.fingerprint(metadata, split),
+            "counts": splits.split_counts(metadata, split),
+        },
+        "data_fingerprint": data_fingerprint,
+        **parameter_counts(config, state),
+    }
+
+
+def parameter_counts(config: Config, state: TrainState) -> dict[str, int]:
+    """Count `params_total`, as Keras does with BatchNorm's statistics, and `params_trainable`."""
+    return {
+        "params_total": count_parameters(state.params) + count_parameters(state.batch_stats),
+        "params_trainable": count_trainable(config, state.params),
+    }
+
+
+def run_identity(config: Config, data_fingerprint: str, split_fingerprint: str) -> dict[str, Any]:
+    """Return what a checkpoint of a run is recognised by."""
+    return {
+        "model": config.model.name,
+        "strategy": str(config.sampling.strategy),
+        "image_size": config.data.image_size,
+        "seed": config.train.seed,
+        "data": data_fingerprint[:16],
+        "split": split_fingerprint[:16],
+    }
 
 
 def build_experiment(config: Config, say: Say = print) -> Experiment:
@@ -197,11 +217,6 @@ def num_threads(config: Config) -> int:
     """Resolve -1: one thread a core, sixteen at most."""
     chosen = config.data.num_threads
     return chosen if chosen >= 0 else min(os.cpu_count() or 1, 16)
-
-
-def eval_batch_size(config: Config, mesh: Mesh) -> int:
-    """Round up to what the devices can share; padding is masked, so nothing changes."""
-    return -(-config.eval.batch_size // mesh.size) * mesh.size
 
 
 def augmentation_of(config: Config) -> Augmentation | None:

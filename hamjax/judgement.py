@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from hamjax.metrics.worst_errors import worst_errors
 
 Leaks = dict[str, dict[str, int]]
 Validation = tuple[np.ndarray, np.ndarray]
+Explain = Callable[[list[dict[str, Any]]], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +34,14 @@ class EvalReport:
         image_id: [N].
         labels: [N] int32.
         probabilities: [N, 7] float64.
+        worst: images and heat maps of the summary's `worst_errors`; see `hamjax.predict.Predictor.explain`.
     """
 
     summary: dict[str, Any]
     image_id: np.ndarray
     labels: np.ndarray
     probabilities: np.ndarray
+    worst: tuple[np.ndarray, np.ndarray]
 
     def summary_json(self) -> str:
         """Return the text of `test.json`."""
@@ -73,6 +77,7 @@ def make_report(
     *,
     facts: dict[str, Any],
     leaks: Leaks,
+    explain: Explain,
     validation: Validation | None = None,
 ) -> EvalReport:
     """Assemble everything that is said of one set of images.
@@ -84,6 +89,7 @@ def make_report(
         partition: what the set is called.
         facts: `model`, `split`, `checkpoint`, `params_total` and so on, passed into the summary.
         leaks: of `hamjax.data.splits.leak_meter`; empty where it does not apply.
+        explain: finds the images and heat maps of the worst errors.
         validation: labels [M] and logits [M, 7] to fit a temperature on; without them nothing is said of
             calibration.
     """
@@ -102,11 +108,11 @@ def make_report(
         "subgroups": subgroup_tables(labels, predicted, lesions, table.columns(), CLASSES),
         "worst_errors": worst_errors(labels, probabilities, table.image_id, CLASSES),
         "leaks": leaks,
-        "alarms": _alarms(report, leaks, dataset),
+        "alarms": _alarms(report, leaks, dataset, facts),
     }
     if validation is not None:
         summary["calibration"] = calibration_report(*validation, labels, logits)
-    return EvalReport(summary, table.image_id, labels, probabilities)
+    return EvalReport(summary, table.image_id, labels, probabilities, explain(summary["worst_errors"]))
 
 
 def _with_intervals(
@@ -131,8 +137,11 @@ def _operating_points(labels: np.ndarray, probabilities: np.ndarray, lesions: np
     return rows
 
 
-def _alarms(report: dict[str, Any], leaks: Leaks, dataset: Dataset) -> list[str]:
+def _alarms(report: dict[str, Any], leaks: Leaks, dataset: Dataset, facts: dict[str, Any]) -> list[str]:
     alarms = []
+    overlap = facts.get("external", {}).get("overlap", {"images": 0})
+    if overlap["images"]:
+        alarms.append(f"overlap: {overlap['images']} images show a lesion that was learned or chosen from")
     if collapsed := collapse_warning(report):
         alarms.append(f"collapse: {collapsed}")
     if leaked := sum(row["leaked"] for row in leaks.values()):

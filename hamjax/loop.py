@@ -16,18 +16,18 @@ from hamjax.data.pipeline import batches
 from hamjax.dispatch import Dispatcher, stack_batches
 from hamjax.distributed import StopRequest
 from hamjax.errors import DivergedError, PreemptedError
-from hamjax.evaluate import choose_checkpoint, predict_partition, report_partition
+from hamjax.evaluate import report_partition
 from hamjax.experiment import Experiment, num_threads, steps_per_dispatch
 from hamjax.judgement import EvalReport, judge
 from hamjax.metrics.classification import collapse_warning
 from hamjax.metrics.training import compute, empty_metrics
-from hamjax.network import input_scale
 from hamjax.optim import restore_schedule
+from hamjax.predict import Predictor
 from hamjax.profiling import Profile
 from hamjax.sharding import prefetch, put_replicated, split_batch
 from hamjax.telemetry import Meter, Progress, Records
 from hamjax.train_state import TrainState
-from hamjax.train_step import make_eval_step
+from hamjax.trained import choose_checkpoint
 
 
 class Loop:
@@ -47,7 +47,7 @@ class Loop:
         self.step = 0
         self.metrics, self.meter = self._empty_metrics(), Meter()
         self._set_rate()
-        self._eval_step = make_eval_step(experiment.model, input_scale(config))
+        self._predict = Predictor(config, experiment.model, experiment.mesh)
         self._dispatch = Dispatcher(experiment)
         self._per_dispatch = steps_per_dispatch(config)
 
@@ -102,7 +102,7 @@ class Loop:
             state = saved["state"]
         result = report_partition(
             experiment,
-            self._eval_step,
+            self._predict.with_tta(experiment.config.eval.tta),
             state,
             splits.TEST,
             checkpoint={"name": kind, "step": step},
@@ -110,7 +110,7 @@ class Loop:
         )
         if result is None:
             self._preempt()
-        report.write_report(self.workdir / "report", result, experiment, self.workdir / "metrics.jsonl")
+        report.write_report(self.workdir / "report", result, experiment, self.workdir)
         print(report.format_summary(result.summary, self.workdir / "report"))
         return result
 
@@ -176,10 +176,11 @@ class Loop:
         """At the end of an epoch: judge, let the schedule see it, keep the best."""
         if not self._validation_due(self.step) or self.step in (0, self.validated_step):
             return False
-        logits = predict_partition(self.experiment, self._eval_step, self.state, splits.VAL, self._should_stop)
+        dataset, rows = self.experiment.dataset, self.experiment.rows(splits.VAL)
+        logits = self._predict(self.state, dataset, rows, self._should_stop)
         if logits is None:
             self._preempt()
-        result, _, _ = judge(logits, self.experiment.dataset, self.experiment.rows(splits.VAL))
+        result, _, _ = judge(logits, dataset, rows)
         changed = self.schedule.end_epoch(result["accuracy"])
         names = ("loss", "accuracy", "balanced_accuracy", "macro_f1")
         values = {f"eval__{name}": result[name] for name in names}

@@ -7,6 +7,8 @@ checkpoints/  see `hamjax.checkpoint`
 report/       see `hamjax.report`; `test.json` comes last and marks the end
 """
 
+import dataclasses
+import hashlib
 import json
 import os
 import platform
@@ -18,14 +20,29 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from hamjax.config import Config
 from hamjax.data import splits
+from hamjax.data.metadata import Metadata, from_rows, read_table
 from hamjax.errors import UserError, name_some
-from hamjax.experiment import Experiment
+from hamjax.experiment import Experiment, run_identity
 
 PACKAGES = ("hamjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
             "tensorflow-datasets", "opencv-python-headless", "pillow", "scikit-learn")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """What a run is: its config, and what its data and split are recognised by."""
+
+    config: Config
+    data_fingerprint: str
+    split_fingerprint: str
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a checkpoint of this run is recognised by."""
+        return run_identity(self.config, self.data_fingerprint, self.split_fingerprint)
 
 
 def require_own(workdir: Path, config: Config) -> None:
@@ -80,16 +97,42 @@ def write_facts(workdir: Path, experiment: Experiment) -> None:
     write_atomically(workdir / "config.json", json.dumps(record, indent=2) + "\n")
 
 
-def read_config(workdir: Path) -> Config:
-    """Return the config a run was started with.
+def read_record(workdir: Path) -> RunRecord:
+    """Return what `config.json` says a run was started with.
 
     Raises:
         UserError: there is no run.
     """
-    stored = _read(workdir)
-    if stored is None:
-        raise UserError(f"{workdir}: expected a run directory with a config.json, got none; check --workdir.")
-    return Config.from_dict(stored["config"])
+    stored = _read_run(workdir)
+    return RunRecord(Config.from_dict(stored["config"]), stored["data_fingerprint"], stored["split_fingerprint"])
+
+
+def read_facts(workdir: Path) -> dict[str, Any]:
+    """Return what `config.json` says of how a run was made: `config`, `command`, `environment`.
+
+    Raises:
+        UserError: there is no run.
+    """
+    record = _read_run(workdir)
+    return {name: record[name] for name in ("config", "command", "environment") if name in record}
+
+
+def read_split(workdir: Path) -> tuple[Metadata, np.ndarray]:
+    """Return who was in which partition, as `split.csv` says.
+
+    Returns:
+        Ids, lesions and classes of N images, the other columns unknown; [N] partition names.
+
+    Raises:
+        UserError: the file is missing, or not what the run wrote.
+    """
+    path = workdir / "split.csv"
+    rows = read_table(path)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != read_record(workdir).split_fingerprint:
+        raise UserError(f"{path}: expected the split that the run was started with, got another; bring it back.")
+    part = {row["image_id"]: row["split"] for row in rows}
+    metadata = from_rows(rows, where=str(path))
+    return metadata, np.array([part[i] for i in metadata.image_id.tolist()])
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -110,6 +153,13 @@ def environment() -> dict[str, Any]:
         "revision": _revision(),
         "packages": {name: _version(name) for name in PACKAGES},
     }
+
+
+def _read_run(workdir: Path) -> dict[str, Any]:
+    stored = _read(workdir)
+    if stored is None:
+        raise UserError(f"{workdir}: expected a run directory with a config.json, got none; check --workdir.")
+    return stored
 
 
 def _read(workdir: Path) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from hamjax.averaging import average_logits, views
 from hamjax.losses import weighted_cross_entropy
 from hamjax.metrics.training import TrainMetrics
 from hamjax.train_state import TrainState
@@ -143,12 +144,20 @@ def compile_train_step(
     return jax.jit(dispatch, donate_argnums=(0, 1), compiler_options=compiler_options)
 
 
-def make_eval_step(model: Any, input_scale: str) -> Callable[[Any, Any, Array], Array]:
-    """Make the compiled `(params, batch_stats, image) -> logits [B, K]`."""
+def make_eval_step(model: Any, input_scale: str, tta: str = "none") -> Callable[[Any, Any, Array], Array]:
+    """Make the compiled `(params, batch_stats, image) -> logits [B, K]`.
+
+    Args:
+        model: a Flax module.
+        input_scale: see `scale_images`.
+        tta: see `hamjax.averaging.views`; of several views the logits are averaged.
+    """
 
     @jax.jit
     def eval_step(params: Any, batch_stats: Any, image: Array) -> Array:
-        images = scale_images(image, input_scale, model.dtype)
-        return model.apply({"params": params, "batch_stats": batch_stats}, images, train=False)
+        seen = views(image, tta)
+        images = scale_images(seen.reshape(-1, *image.shape[1:]), input_scale, model.dtype)
+        logits = model.apply({"params": params, "batch_stats": batch_stats}, images, train=False)
+        return logits if tta == "none" else average_logits(logits.reshape(*seen.shape[:2], -1), axis=1)
 
     return eval_step

@@ -1,40 +1,59 @@
-"""Judge a checkpoint of a finished or running run, as training does at its end.
+"""Judge checkpoints of finished or running runs, as training does at its end, or on images from elsewhere.
 
     python scripts/evaluate_checkpoint.py --workdir runs/quickstart --out again
+    python scripts/evaluate_checkpoint.py --workdir runs/a --workdir runs/b --checkpoint last,best --tta --out mean
+    python scripts/evaluate_checkpoint.py --workdir runs/a --images FOLDER --labels TABLE.csv --out elsewhere
 
-Writes what `report/` holds: <split>.json, predictions_<split>.csv, figures, index.html.
+Writes what `report/` holds: <split>.json, predictions_<split>.csv, figures, index.html. For images from elsewhere
+<split> is `external`, and submission_external.csv is what the ISIC 2018 task 3 scorer takes; the labels may be in
+its one-hot layout, in that of HAM10000_metadata.csv, or have the columns image,label.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+from hamjax.config import CHOICES
 from hamjax.distributed import enable_compilation_cache
 from hamjax.errors import UserError
-from hamjax.evaluate import evaluate_run
+from hamjax.evaluate import evaluate_external, evaluate_run
 from hamjax.report import format_summary, write_report
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workdir", required=True, action="append", help="the run directory; of several, the mean")
+    parser.add_argument("--checkpoint", help="last, best or a step; last,best: their mean; default: training's choice")
+    parser.add_argument("--split", choices=("test", "val"), help="partition to judge (test)")
+    parser.add_argument("--tta", nargs="?", const="d4", choices=CHOICES["eval.tta"], help="flips and quarter turns")
+    parser.add_argument("--out", required=True, help="folder for the report")
+    parser.add_argument("--images", help="a folder of images from elsewhere, of any size")
+    parser.add_argument("--labels", help="their table")
+    parser.add_argument("--source-dir", help="where the images of the run are now, if they have moved")
+    parser.add_argument("--data-dir", help="where the prepared data is now, if it has moved")
+    args = parser.parse_args()
+    if (args.images is None) != (args.labels is None):
+        parser.error("expected --images and --labels together, got one of them")
+    if args.images and (args.split or args.source_dir or args.data_dir):
+        parser.error(
+            "--images: expected no --split, --source-dir or --data-dir beside it; they are of the run's own data"
+        )
+    return args
 
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workdir", required=True, help="the run directory")
-    parser.add_argument("--checkpoint", help="last, best or a step; by default what training reported")
-    parser.add_argument("--split", default="test", choices=("test", "val"), help="partition to judge (test)")
-    parser.add_argument("--out", required=True, help="folder for the report")
-    parser.add_argument("--source-dir", help="where the images are now, if they have moved")
-    parser.add_argument("--data-dir", help="where the prepared data is now, if it has moved")
-    args = parser.parse_args()
+    args = parse()
+    asked = {"checkpoint": args.checkpoint, "tta": args.tta}
     try:
         enable_compilation_cache("auto")
-        report, experiment = evaluate_run(
-            args.workdir,
-            checkpoint=args.checkpoint,
-            split=args.split,
-            source_dir=args.source_dir,
-            data_dir=args.data_dir,
-        )
-        write_report(Path(args.out), report, experiment, Path(args.workdir, "metrics.jsonl"))
+        if args.images:
+            report, experiment = evaluate_external(args.workdir, args.images, args.labels, **asked), None
+        else:
+            where = {"source_dir": args.source_dir, "data_dir": args.data_dir}
+            report, experiment = evaluate_run(args.workdir, split=args.split or "test", **where, **asked)
+        write_report(Path(args.out), report, experiment, Path(args.workdir[0]))
     except UserError as error:
         print(f"evaluate_checkpoint: {error}", file=sys.stderr)
         sys.exit(error.exit_status)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hamjax.errors import UserError
-from hamjax.run_directory import read_config
+from hamjax.run_directory import read_record
 from hamjax.telemetry import read_records
 
 KEPT = ("model", "strategy", "seed", "n", "accuracy", "balanced_accuracy", "macro_f1", "majority_baseline_accuracy",
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _read(workdir: Path) -> dict[str, Any]:
-    config = read_config(workdir)
+    config = read_record(workdir).config
     try:
         summary = json.loads((workdir / "report" / "test.json").read_text())
     except OSError as error:

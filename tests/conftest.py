@@ -21,6 +21,7 @@ from hamjax.config import Config
 from hamjax.data.metadata import CLASSES
 from hamjax.data.synthetic import SyntheticSource
 from hamjax.recipes import make_config
+from hamjax.train import train
 from tests import keras_networks
 
 jax.config.update("jax_num_cpu_devices", 8)
@@ -71,7 +72,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny(data_dir: Path) -> Callable[..., Config]:
     """Make the smallest config that goes through every phase."""
 
@@ -90,6 +91,14 @@ def tiny(data_dir: Path) -> Callable[..., Config]:
         return make_config(model="cnn", strategy="s5", **(settings | changes))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Config]) -> Path:
+    """A finished run; not to be changed."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    train(tiny(), workdir)
+    return workdir
 
 
 @pytest.fixture(scope="session")

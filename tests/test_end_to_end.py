@@ -29,14 +29,6 @@ ROOT = Path(__file__).parents[1]
 EPOCH = 23  # steps; see `tiny`
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
-    """A finished run; not to be changed."""
-    workdir = tmp_path_factory.mktemp("finished") / "run"
-    hamjax.train(_make(data_dir), workdir)
-    return workdir
-
-
 def _make(data_dir: Path) -> Config:
     return hamjax.make_config(
         model="cnn", strategy="s5", data__name="synthetic", data__data_dir=str(data_dir),

@@ -14,7 +14,10 @@ from hamjax.gradcam import grad_cam
 from hamjax.metrics.worst_errors import worst_errors
 from hamjax.models import create_model, init_variables
 from hamjax.optim import make_optimizer
-from hamjax.report.gallery import draw_gallery, explain_errors
+from hamjax.predict import Predictor
+from hamjax.recipes import make_config
+from hamjax.report.gallery import draw_gallery
+from hamjax.sharding import make_mesh
 from hamjax.train_state import create_train_state
 from hamjax.train_step import scale_images
 
@@ -44,11 +47,12 @@ def _dataset(count: int, size: int) -> Dataset:
 
 def test_an_error_is_explained_by_its_own_image_and_predicted_class() -> None:
     dataset, model = _dataset(5, 16), create_model("cnn")
+    predictor = Predictor(make_config(model="cnn", strategy="s1"), model, make_mesh())
     state = create_train_state(init_variables(model, image_size=16, seed=0), make_optimizer("adam"))
     errors = [ERROR | {"image_id": "ISIC_0000003"}, ERROR | {"image_id": "ISIC_0000001", "predicted": "bcc"}]
-    images, maps = explain_errors(model, state, dataset, errors, input_scale="tf")
+    images, maps = predictor.explain(state, dataset, errors)
     np.testing.assert_array_equal(images, dataset.images[[3, 1]])
-    scaled = scale_images(jnp.asarray(dataset.images[[3, 1]]), "tf", jnp.float32)
+    scaled = scale_images(jnp.asarray(dataset.images[[3, 1]]), "unit", jnp.float32)
     classes = jnp.array([CLASSES.index("nv"), CLASSES.index("bcc")])
     np.testing.assert_array_equal(maps, jax.device_get(grad_cam(model, {"params": state.params}, scaled, classes)))
     assert maps.any()
@@ -56,8 +60,9 @@ def test_an_error_is_explained_by_its_own_image_and_predicted_class() -> None:
 
 def test_where_there_is_no_error_there_is_nothing_to_show() -> None:
     dataset, model = _dataset(2, 16), create_model("cnn")
+    predictor = Predictor(make_config(model="cnn", strategy="s1"), model, make_mesh())
     state = create_train_state(init_variables(model, image_size=16, seed=0), make_optimizer("adam"))
-    assert draw_gallery(*explain_errors(model, state, dataset, [], input_scale="unit"), []) == []
+    assert draw_gallery(*predictor.explain(state, dataset, []), []) == []
 
 
 def test_a_picture_has_the_image_left_and_the_heat_where_it_is_right() -> None:

@@ -4,47 +4,15 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from hamjax.data.cache import Dataset
-from hamjax.data.metadata import CLASSES
-from hamjax.gradcam import grad_cam
 from hamjax.report.evidence import Exhibit
-from hamjax.train_state import TrainState
-from hamjax.train_step import scale_images
 
 Errors = Sequence[Mapping[str, Any]]
 
 SIDE, GAP, DPI = 160, 6, 100  # pixels, pixels, pixels an inch
 THIRDS = (("upper left", "top", "upper right"), ("left", "centre", "right"), ("lower left", "bottom", "lower right"))
-
-
-def explain_errors(
-    model: Any, state: TrainState, dataset: Dataset, errors: Errors, *, input_scale: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find the images of some errors, and what in them spoke for the predicted class.
-
-    Args:
-        model: a Flax module.
-        state: its params and batch_stats are used.
-        dataset: prepared images, those of the errors among them.
-        errors: from `worst_errors`.
-        input_scale: see `scale_images`.
-
-    Returns:
-        Images [M, S, S, 3] uint8 and heat maps [M, S, S] float32 in [0, 1].
-    """
-    rows = np.searchsorted(dataset.metadata.image_id, np.array([error["image_id"] for error in errors], str))
-    images = dataset.images[rows]
-    if not errors:  # a network has no shape for a batch of none
-        return images, np.zeros(images.shape[:3], np.float32)
-    classes = jnp.array([CLASSES.index(error["predicted"]) for error in errors])
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    maps = grad_cam(model, variables, scale_images(jnp.asarray(images), input_scale, model.dtype), classes)
-    return images, jax.device_get(maps)
 
 
 def draw_gallery(images: np.ndarray, heat_maps: np.ndarray, errors: Errors) -> list[Exhibit]:

@@ -66,10 +66,17 @@ def format_summary(summary: dict[str, Any], folder: Path) -> str:
         rows.append([name, *(f"{per_class[dx][name]:.2f}" for dx in PAPER_ORDER), f"{overall:.2f}"])
     rows.append(["images", *(per_class[dx]["support"] for dx in PAPER_ORDER), summary["n"]])
     checkpoint = summary["checkpoint"]
+    judged = "images from elsewhere, trained on" if "external" in summary else f"{summary['partition']} of"
+    views = "" if summary.get("tta", "none") == "none" else ", mean of the eight flips and quarter turns"
     lines = [
         "",
-        f"{summary['model']} {summary['strategy']}, {summary['partition']} of split "
-        f"{summary['split']['name']}, checkpoint {checkpoint['name']} (step {checkpoint['step']})",
+        f"{summary['model']} {summary['strategy']}, {judged} split {summary['split']['name']}, "
+        f"checkpoint {checkpoint['name']} (step {checkpoint['step']}){views}",
+        *(
+            f"  averaged: {row['run']}: {row['model']} {row['strategy']} seed {row['seed']}, "
+            f"{row['checkpoint']['name']} (step {row['checkpoint']['step']})"
+            for row in summary.get("averaged", ())
+        ),
         table(["", *PAPER_ORDER, "overall"], rows),
         "",
         table(["", "score", "95% interval", "majority baseline"], _scores(summary)),

@@ -1,57 +1,66 @@
 """Everything below `report/`. `test.json` is written last: it marks a finished report."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from hamjax.data.metadata import CLASSES
 from hamjax.experiment import Experiment
 from hamjax.judgement import EvalReport
-from hamjax.report.evidence import Evidence, Exhibit
+from hamjax.metrics.isic import submission_csv
+from hamjax.report.evidence import Evidence
 from hamjax.report.page import page
-from hamjax.run_directory import write_atomically
+from hamjax.run_directory import read_facts, write_atomically
 from hamjax.telemetry import read_records
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def write_report(
-    folder: Path,
-    report: EvalReport,
-    experiment: Experiment,
-    records: Path,
-    *,
-    gallery: Sequence[Exhibit] = (),
-) -> None:
+def write_report(folder: Path, report: EvalReport, experiment: Experiment | None, workdir: Path) -> None:
     """Write predictions, figures, the page and the summary.
 
     Args:
         folder: is created where it is missing.
         report: on one partition, whose name the files carry.
-        experiment: it was judged in.
-        records: `metrics.jsonl` of the run.
-        gallery: pictures of the worst errors; see `hamjax.report.gallery`.
+        experiment: it was judged in; none for images from elsewhere.
+        workdir: the run directory, which says how the run was made.
     """
-    from hamjax.report import figures  # matplotlib takes a second to import
+    from hamjax.report import figures, gallery  # matplotlib takes a second to import
 
     folder.mkdir(parents=True, exist_ok=True)
     summary, partition = report.summary, report.summary["partition"]
     write_atomically(folder / f"predictions_{partition}.csv", report.predictions_csv())
+    if "external" in summary:
+        write_atomically(folder / f"submission_{partition}.csv", _submission(report))
+    records = workdir / "metrics.jsonl"
     lines = read_records(records) if records.exists() else []
-    drawn = {
-        "confusion_matrix": figures.confusion_matrix(summary),
-        "training_curves": figures.training_curves(lines, experiment.steps_per_epoch),
-        "class_histogram": figures.class_histogram(experiment),
-        "sample_sheet": figures.sample_sheet(experiment),
-    }
+    drawn = {"confusion_matrix": figures.confusion_matrix(summary)}
+    if experiment is not None:
+        drawn |= {
+            "training_curves": figures.training_curves(lines, experiment.steps_per_epoch),
+            "class_histogram": figures.class_histogram(experiment),
+            "sample_sheet": figures.sample_sheet(experiment),
+        }
     if calibration := summary.get("calibration"):
         drawn["reliability"] = figures.reliability(calibration)
     pictures = {name: _png(figure) for name, figure in drawn.items()}
     for name, png in pictures.items():
         (folder / f"{name}.png").write_bytes(png)
-    write_atomically(folder / "index.html", page(Evidence(summary, lines, pictures, gallery)))
+    exhibits = gallery.draw_gallery(*report.worst, summary["worst_errors"])
+    evidence = Evidence(summary | read_facts(workdir), lines, pictures, exhibits)
+    write_atomically(folder / "index.html", page(evidence))
     write_atomically(folder / f"{partition}.json", report.summary_json())
+
+
+def _submission(report: EvalReport) -> str:
+    """Return what the ISIC scorer takes: a row for every label, undecided (all equal) where nothing was predicted."""
+    external = report.summary["external"]
+    unseen = sorted({i for name in ("unreadable", "without_image", "weightless") for i in external[name]})
+    undecided = np.full((len(unseen), len(CLASSES)), 1 / len(CLASSES))
+    return submission_csv([*report.image_id, *unseen], np.concatenate([report.probabilities, undecided]))
 
 
 def _png(figure: "Figure") -> bytes:

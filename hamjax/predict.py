@@ -1,0 +1,88 @@
+"""A network's answers for a set of images: one pass, every image once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from hamjax.averaging import VIEWS
+from hamjax.config import Config
+from hamjax.data.cache import Dataset
+from hamjax.data.metadata import CLASSES
+from hamjax.data.pipeline import EvalSource, batches
+from hamjax.experiment import num_threads
+from hamjax.gradcam import grad_cam
+from hamjax.network import input_scale
+from hamjax.sharding import prefetch, split_batch
+from hamjax.train_state import TrainState
+from hamjax.train_step import make_eval_step, scale_images
+
+
+class Predictor:
+    """Inference of a run's network, compiled once.
+
+    Args:
+        config: of the run.
+        model: from `make_network`.
+        mesh: of the devices.
+        tta: see `hamjax.averaging.views`.
+    """
+
+    def __init__(self, config: Config, model: Any, mesh: Mesh, tta: str = "none") -> None:
+        self.tta = tta
+        self._config, self._model, self._mesh = config, model, mesh
+        self._eval_step = make_eval_step(model, input_scale(config), tta)
+        # Rounded up to what the devices can share; padding is masked, so nothing changes.
+        self._batch_size = -(-config.eval.batch_size // (VIEWS[tta] * mesh.size)) * mesh.size
+
+    def with_tta(self, tta: str) -> "Predictor":
+        """Return the inference that sees images in these views."""
+        return self if tta == self.tta else Predictor(self._config, self._model, self._mesh, tta)
+
+    def __call__(
+        self, state: TrainState, dataset: Dataset, rows: np.ndarray, should_stop: Callable[[], bool] = lambda: False
+    ) -> np.ndarray | None:
+        """Return the logits of some rows, [N, K], in their order.
+
+        The last batch is padded, and the padding cut off by its mask.
+
+        Args:
+            state: its params and batch_stats are used.
+            dataset: prepared images.
+            rows: [N] indices into it.
+            should_stop: asked before every batch; if it says so the result is nothing.
+        """
+        source = EvalSource(dataset.images, dataset.metadata.label, rows, self._batch_size)
+        logits = []
+        stream = batches(source, num_threads=num_threads(self._config))
+        for batch in prefetch(stream, split_batch(self._mesh)):
+            if should_stop():
+                return None
+            result = jax.device_get(self._eval_step(state.params, state.batch_stats, batch["image"]))
+            logits.append(result[jax.device_get(batch["mask"]) > 0])
+        return np.concatenate(logits)
+
+    def explain(
+        self, state: TrainState, dataset: Dataset, errors: Sequence[Mapping[str, Any]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Find the images of some errors, and what in them spoke for the predicted class (Grad-CAM).
+
+        Args:
+            state: its params and batch_stats are used.
+            dataset: prepared images, those of the errors among them.
+            errors: from `worst_errors`.
+
+        Returns:
+            Images [M, S, S, 3] uint8 and heat maps [M, S, S] float32 in [0, 1].
+        """
+        rows = np.searchsorted(dataset.metadata.image_id, np.array([error["image_id"] for error in errors], str))
+        images = dataset.images[rows]
+        if not errors:  # a network has no shape for a batch of none
+            return images, np.zeros(images.shape[:3], np.float32)
+        classes = jnp.array([CLASSES.index(error["predicted"]) for error in errors])
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        scaled = scale_images(jnp.asarray(images), input_scale(self._config), self._model.dtype)
+        return images, jax.device_get(grad_cam(self._model, variables, scaled, classes))
