@@ -84,6 +84,9 @@ def test_an_external_set_scores_alike_in_every_layout_without_the_training_data(
         for sent in submission[COUNT:]:
             assert {sent[dx.upper()] for dx in CLASSES} == {repr(1 / 7)}
     externals = {layout: summary.pop("external") for layout, summary in summaries.items()}
+    assert [len(summary.pop("subgroups")["age"]) for summary in summaries.values()] == [
+        int(layout == "ham10000") for layout in LAYOUTS
+    ], "one layout alone knows ages"
     assert summaries["isic"] == summaries["ham10000"] == summaries["pairs"]
     assert summaries["isic"]["n"] == COUNT
     for layout, external in externals.items():
