@@ -10,8 +10,9 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from hamjax.config import Config, validate
+from hamjax.config import Config
 from hamjax.errors import PreemptedError, UserError
+from hamjax.limits import validate
 from hamjax.train import train
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; see configs/.", lock_config=True)

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from hamjax.config import Config, Strategy, validate
+from hamjax.config import Config, Strategy
 from hamjax.errors import UserError
+from hamjax.limits import validate
 
 # Section 4.3 of the paper; learning rates of the transfer networks are not given there
 # ("a small learning rate"): 1e-4 is what public code of that time used for them.

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from hamjax import report
 from hamjax.checkpoint import Checkpoints
-from hamjax.config import Config, validate
+from hamjax.config import Config
 from hamjax.distributed import StopRequest, enable_compilation_cache, run_lock
 from hamjax.experiment import build_experiment
 from hamjax.judgement import EvalReport
+from hamjax.limits import validate
 from hamjax.loop import Loop
 from hamjax.network import locate_weights, require_fitting
 from hamjax.run_directory import require_own, write_facts

@@ -13,10 +13,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from hamjax.config import CHOICES
 from hamjax.distributed import enable_compilation_cache
 from hamjax.errors import UserError
 from hamjax.evaluate import evaluate_external, evaluate_run
+from hamjax.limits import CHOICES
 from hamjax.report import format_summary, write_report
 
 

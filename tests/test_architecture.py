@@ -14,7 +14,8 @@ LEAVES = {"averaging", "losses", "metrics", "optim", "sharding", "distributed", 
           "train_state", "data", "models", "errors", "download"}  # fmt: skip
 MAY_IMPORT = {
     "config": set(),
-    "recipes": {"config"},
+    "limits": {"config"},
+    "recipes": {"config", "limits"},
     "train_step": {"averaging", "losses", "metrics", "train_state"},
     "pretrained": {"models"},
     "resident": {"sharding"},
@@ -32,9 +33,9 @@ MAY_IMPORT = {
                  "train_step"},
     "loop": {"checkpoint", "data", "dispatch", "distributed", "evaluate", "experiment", "judgement", "metrics",
              "optim", "predict", "profiling", "report", "sharding", "telemetry", "train_state", "trained"},
-    "train": {"checkpoint", "config", "distributed", "experiment", "judgement", "loop", "network", "report",
+    "train": {"checkpoint", "config", "distributed", "experiment", "judgement", "limits", "loop", "network", "report",
               "run_directory", "train_state"},
-    "main": {"config", "train"},
+    "main": {"config", "limits", "train"},
     "__init__": {"config", "evaluate", "models", "pretrained", "recipes", "train"},
 }  # fmt: skip
 HOMES = {

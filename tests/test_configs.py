@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hamjax.config import Config, validate
+from hamjax.config import Config
 from hamjax.errors import UserError
+from hamjax.limits import validate
 from hamjax.recipes import MODELS, make_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"

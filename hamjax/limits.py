@@ -1,0 +1,78 @@
+"""Which values a config may have."""
+
+from typing import Any
+
+from hamjax.config import Config
+from hamjax.errors import UserError
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "data.name": ("ham10000", "synthetic"),
+    "data.resize": ("squash", "crop"),
+    "data.split": ("paper", "honest", "fold0", "fold1", "fold2", "fold3", "fold4"),
+    "data.augment_on": ("host", "device"),
+    "sampling.strategy": ("s1", "s2", "s3", "s4", "s5"),
+    "sampling.threshold_on": ("all", "train"),
+    "sampling.draw": ("top_up", "replace"),
+    "sampling.epoch_size": ("natural", "fixed"),
+    "sampling.weight_rule": ("balanced", "sqrt", "effective_number", "given"),
+    "sampling.weights_from": ("effective", "original"),
+    "augment.rotation": ("uniform", "rot90"),
+    "model.name": ("cnn", "resnet50", "inceptionv3", "densenet201"),
+    "model.trainable": ("all", "head"),
+    "model.head": ("paper", "bn_first", "linear"),
+    "model.input_scale": ("unit", "native"),
+    "model.compute_dtype": ("auto", "float32", "bfloat16", "float64"),
+    "model.bn_stats": ("global", "per_device"),
+    "loss.normalize": ("batch", "sum_w"),
+    "optimizer.name": ("adam", "rmsprop"),
+    "optimizer.schedule": ("plateau", "none", "step3"),
+    "eval.checkpoint": ("auto", "last", "best"),
+    "eval.tta": ("none", "d4"),
+}
+AT_LEAST: dict[str, float] = {
+    "data.image_size": 4,
+    "data.num_threads": -1,
+    "data.split_seed": 0,
+    "data.synthetic_images": 300,
+    "sampling.threshold": 0,
+    "model.freeze_epochs": 0,
+    "train.epochs": 1,
+    "train.max_steps": 0,
+    "train.global_batch_size": 1,
+    "train.steps_per_dispatch": 0,
+    "train.seed": 0,
+    "train.log_every_steps": 1,
+    "train.checkpoint_every_steps": 0,
+    "train.profile_steps": 0,
+    "eval.batch_size": 1,
+    "optimizer.learning_rate": 0,
+    "optimizer.patience": 0,
+    "optimizer.min_learning_rate": 0,
+}
+
+
+def validate(config: Config) -> None:
+    """Check every value that has a range.
+
+    Raises:
+        UserError: naming all that are wrong, what was expected, and the key to set.
+    """
+    wrong = []
+    for key, allowed in CHOICES.items():
+        value = _get(config, key)
+        if value not in allowed:
+            wrong.append(f"{key}: expected one of {', '.join(allowed)}, got {value!r}")
+    for key, least in AT_LEAST.items():
+        value = _get(config, key)
+        if not isinstance(value, int | float) or not value >= least:
+            wrong.append(f"{key}: expected at least {least:g}, got {value!r}")
+    given = config.sampling.given_weights
+    if config.sampling.weight_rule == "given" and (len(given) != 7 or min(given) < 0):
+        wrong.append(f"sampling.given_weights: expected seven weights of at least 0, got {given!r}")
+    if wrong:
+        raise UserError("\n".join([*wrong, "Set them with --config.KEY=VALUE or in the config file."]))
+
+
+def _get(config: Config, key: str) -> Any:
+    topic, name = key.split(".")
+    return getattr(getattr(config, topic), name)
