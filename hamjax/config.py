@@ -66,6 +66,8 @@ class AugmentConfig:
     isotropic_zoom: bool = False  # Keras draws the two axes apart
     shift: float = 0.1
     flips: bool = False
+    mix: str = "none"  # none | mixup | cutmix: each image with its neighbour in the batch
+    mix_alpha: float = 0.2  # of Beta(alpha, alpha): 0.2 in mixup's paper on ImageNet, 1 in cutmix's
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -86,18 +88,24 @@ class ModelConfig:
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class LossConfig:
-    """Cross-entropy."""
+    """What is minimised; see `hamjax.losses`."""
 
+    name: str = "cross_entropy"  # cross_entropy | focal | logit_adjusted
     normalize: str = "batch"  # batch: sum(w l) / B as Keras does | sum_w: sum(w l) / sum(w)
+    label_smoothing: float = 0.0  # share of a label that is spread evenly over the classes
+    gamma: float = 2.0  # for focal (Lin et al., ICCV 2017)
+    tau: float = 1.0  # for logit_adjusted (Menon et al., ICLR 2021)
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class OptimizerConfig:
     """Optimizer and learning rate (paper, 4.3)."""
 
-    name: str = "adam"  # adam | rmsprop, each with Keras's epsilon 1e-7 where Keras puts it
+    name: str = "adam"  # adam | adamw | rmsprop, each with Keras's epsilon 1e-7 where Keras puts it
     learning_rate: float = 1e-3
-    schedule: str = "plateau"  # plateau | none | step3 ("decrease dynamically with every 3 epochs")
+    weight_decay: float = 0.01  # for adamw: of kernels, times the learning rate
+    schedule: str = "plateau"  # plateau | none | cosine | step3 ("decrease dynamically with every 3 epochs")
+    warmup_epochs: float = 1.0  # for cosine: the rate rises, before it falls to min_learning_rate
     patience: int = 3  # epochs without a better validation accuracy
     factor: float = 0.5
     min_learning_rate: float = 1e-5
@@ -113,6 +121,7 @@ class TrainConfig:
     global_batch_size: int = 16  # over all devices
     steps_per_dispatch: int = 0  # 0: one on the CPU, eight on accelerators
     seed: int = 0
+    ema_decay: float = 0.0  # evaluate an exponential average of the weights, e.g. 0.999; 0: the weights
     log_every_steps: int = 50
     checkpoint_every_steps: int = 500  # and at the end of every epoch; 0: only then
     profile_steps: int = 0  # to record into profile/, soon after a start; 0: none

@@ -10,8 +10,11 @@ import numpy as np
 
 from hamjax.compiler import compiler_options
 from hamjax.data.pipeline import Batch
+from hamjax.data.sampling import log_prior
 from hamjax.experiment import Experiment
+from hamjax.losses import Loss
 from hamjax.metrics.training import TrainMetrics
+from hamjax.mixing import MIXES
 from hamjax.models.trainable import trainable_mask
 from hamjax.network import input_scale
 from hamjax.resident import put_images, read_batch
@@ -50,11 +53,12 @@ class Dispatcher:
         step = make_train_step(
             model,
             experiment.tx,
-            class_weights=jnp.asarray(experiment.class_weights),
-            normalize=config.loss.normalize,
+            loss=self._loss(),
             input_scale=input_scale(config),
             seed=config.train.seed,
             trainable=trainable,
+            mix=self._mix(),
+            ema_decay=config.train.ema_decay,
         )
         read = functools.partial(read_batch, mesh=experiment.mesh) if self._images else None
         return compile_train_step(
@@ -63,6 +67,24 @@ class Dispatcher:
             read=read,
             compiler_options=compiler_options(config.model.name),
         )
+
+    def _loss(self) -> Loss:
+        experiment, chosen = self._experiment, self._experiment.config.loss
+        return Loss(
+            class_weights=jnp.asarray(experiment.class_weights),
+            name=chosen.name,
+            normalize=chosen.normalize,
+            label_smoothing=chosen.label_smoothing,
+            gamma=chosen.gamma,
+            tau=chosen.tau,
+            log_prior=jnp.asarray(log_prior(experiment.counts, experiment.class_weights)),
+        )
+
+    def _mix(self) -> Callable[..., tuple[jax.Array, jax.Array]] | None:
+        chosen = self._experiment.config.augment
+        if not chosen.enabled or chosen.mix == "none":
+            return None
+        return functools.partial(MIXES[chosen.mix], alpha=chosen.mix_alpha)
 
 
 def stack_batches(stream: Iterator[Batch], plan: list[int]) -> Iterator[dict[str, np.ndarray]]:

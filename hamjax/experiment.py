@@ -20,7 +20,7 @@ from hamjax.errors import UserError
 from hamjax.metrics.demographics import demographics
 from hamjax.models import count_parameters
 from hamjax.network import count_trainable, frozen_at, initial_variables, make_network
-from hamjax.optim import Schedule, make_optimizer, make_schedule
+from hamjax.optim import SCHEDULES, Schedule, ScheduleSettings, make_optimizer
 from hamjax.sharding import make_mesh, put_replicated, require_divisible
 from hamjax.train_state import TrainState, create_train_state
 
@@ -65,7 +65,7 @@ class Experiment:
             UserError: the weights to start from are missing or another network's.
         """
         variables = initial_variables(self.config, self.model, pretrained=pretrained)
-        return put_replicated(create_train_state(variables, self.tx), self.mesh)
+        return put_replicated(create_train_state(variables, self.tx, ema=self.config.train.ema_decay > 0), self.mesh)
 
     def frozen_at(self, step: int) -> str:
         """Return what of the network the step after `step` leaves as it is."""
@@ -88,15 +88,7 @@ class Experiment:
 
     def schedule(self) -> Schedule:
         """Return the learning rate at its start."""
-        chosen = self.config.optimizer
-        return make_schedule(
-            chosen.schedule,
-            chosen.learning_rate,
-            factor=chosen.factor,
-            floor=chosen.min_learning_rate,
-            patience=chosen.patience,
-            min_delta=chosen.min_delta,
-        )
+        return _schedule(self.config, self.steps_per_epoch, self.num_steps)
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint of this run is recognised by."""
@@ -193,6 +185,7 @@ def build_experiment(config: Config, say: Say = print) -> Experiment:
     steps_per_epoch = taken // config.train.global_batch_size
     _require_enough(config, split, steps_per_epoch)
     num_steps = config.train.epochs * steps_per_epoch
+    num_steps = min(num_steps, config.train.max_steps) if config.train.max_steps else num_steps
     return Experiment(
         config=config,
         dataset=dataset,
@@ -202,9 +195,13 @@ def build_experiment(config: Config, say: Say = print) -> Experiment:
         class_weights=class_weights,
         mesh=mesh,
         model=make_network(config, mesh.size),
-        tx=make_optimizer(config.optimizer.name),
+        tx=make_optimizer(
+            config.optimizer.name,
+            weight_decay=config.optimizer.weight_decay,
+            shape=_schedule(config, steps_per_epoch, num_steps).shape,
+        ),
         steps_per_epoch=steps_per_epoch,
-        num_steps=min(num_steps, config.train.max_steps) if config.train.max_steps else num_steps,
+        num_steps=num_steps,
     )
 
 
@@ -232,6 +229,20 @@ def augmentation_of(config: Config) -> Augmentation | None:
         shift=chosen.shift,
         flips=chosen.flips,
     )
+
+
+def _schedule(config: Config, steps_per_epoch: int, num_steps: int) -> Schedule:
+    chosen = config.optimizer
+    settings = ScheduleSettings(
+        learning_rate=chosen.learning_rate,
+        floor=chosen.min_learning_rate,
+        factor=chosen.factor,
+        patience=chosen.patience,
+        min_delta=chosen.min_delta,
+        warmup_steps=round(chosen.warmup_epochs * steps_per_epoch),
+        num_steps=num_steps,
+    )
+    return SCHEDULES[chosen.schedule](settings)
 
 
 def _apply_strategy(config: Config, dataset: Dataset, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,6 +4,9 @@ from typing import Any
 
 from hamjax.config import Config
 from hamjax.errors import UserError
+from hamjax.losses import LOSSES
+from hamjax.mixing import MIXES
+from hamjax.optim import OPTIMIZERS, SCHEDULES
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "data.name": ("ham10000", "synthetic"),
@@ -17,15 +20,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sampling.weight_rule": ("balanced", "sqrt", "effective_number", "given"),
     "sampling.weights_from": ("effective", "original"),
     "augment.rotation": ("uniform", "rot90"),
+    "augment.mix": ("none", *MIXES),
     "model.name": ("cnn", "resnet50", "inceptionv3", "densenet201"),
     "model.trainable": ("all", "head"),
     "model.head": ("paper", "bn_first", "linear"),
     "model.input_scale": ("unit", "native"),
     "model.compute_dtype": ("auto", "float32", "bfloat16", "float64"),
     "model.bn_stats": ("global", "per_device"),
+    "loss.name": tuple(LOSSES),
     "loss.normalize": ("batch", "sum_w"),
-    "optimizer.name": ("adam", "rmsprop"),
-    "optimizer.schedule": ("plateau", "none", "step3"),
+    "optimizer.name": tuple(OPTIMIZERS),
+    "optimizer.schedule": tuple(SCHEDULES),
     "eval.checkpoint": ("auto", "last", "best"),
     "eval.tta": ("none", "d4"),
 }
@@ -35,20 +40,28 @@ AT_LEAST: dict[str, float] = {
     "data.split_seed": 0,
     "data.synthetic_images": 300,
     "sampling.threshold": 0,
+    "augment.mix_alpha": 0.01,
     "model.freeze_epochs": 0,
+    "loss.label_smoothing": 0,
+    "loss.gamma": 0,
+    "loss.tau": 0,
     "train.epochs": 1,
     "train.max_steps": 0,
     "train.global_batch_size": 1,
     "train.steps_per_dispatch": 0,
     "train.seed": 0,
+    "train.ema_decay": 0,
     "train.log_every_steps": 1,
     "train.checkpoint_every_steps": 0,
     "train.profile_steps": 0,
     "eval.batch_size": 1,
     "optimizer.learning_rate": 0,
+    "optimizer.weight_decay": 0,
+    "optimizer.warmup_epochs": 0,
     "optimizer.patience": 0,
     "optimizer.min_learning_rate": 0,
 }
+BELOW: dict[str, float] = {"loss.label_smoothing": 1, "train.ema_decay": 1}
 
 
 def validate(config: Config) -> None:
@@ -66,9 +79,16 @@ def validate(config: Config) -> None:
         value = _get(config, key)
         if not isinstance(value, int | float) or not value >= least:
             wrong.append(f"{key}: expected at least {least:g}, got {value!r}")
+    for key, limit in BELOW.items():
+        value = _get(config, key)
+        if isinstance(value, int | float) and value >= limit:
+            wrong.append(f"{key}: expected less than {limit:g}, got {value!r}")
     given = config.sampling.given_weights
-    if config.sampling.weight_rule == "given" and (len(given) != 7 or min(given) < 0):
-        wrong.append(f"sampling.given_weights: expected seven weights of at least 0, got {given!r}")
+    if config.sampling.weight_rule == "given" and (len(given) != 7 or min(given) < 0 or max(given) == 0):
+        wrong.append(f"sampling.given_weights: expected seven weights of at least 0, not all 0, got {given!r}")
+    warmup, epochs = config.optimizer.warmup_epochs, config.train.epochs
+    if config.optimizer.schedule == "cosine" and not wrong and warmup >= epochs:
+        wrong.append(f"optimizer.warmup_epochs: expected less than train.epochs={epochs}, got {warmup!r}")
     if wrong:
         raise UserError("\n".join([*wrong, "Set them with --config.KEY=VALUE or in the config file."]))
 

@@ -165,7 +165,7 @@ class Loop:
             epoch=epoch,
             train__loss=means["loss"],
             train__accuracy=means["accuracy"],
-            train__learning_rate=self.schedule.learning_rate,
+            train__learning_rate=self.schedule.rate_at(self.step - 1),
             **rates,
         )
         self.progress.window(self.step, epoch, means["loss"], means["accuracy"], rates)

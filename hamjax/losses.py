@@ -1,29 +1,85 @@
-"""Cross-entropy with class weights, reduced as Keras reduces it."""
+"""Training losses with class weights, reduced as Keras reduces them.
+
+A loss gives every class a score, as if it were the label; the loss of an image is minus the score
+of its label. So label smoothing, and the soft targets of mixed images, are averages of scores.
+"""
+
+import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 Array = jax.Array
+KERAS_EPSILON = 1e-7
 
 
-def weighted_cross_entropy(logits: Array, labels: Array, class_weights: Array, *, normalize: str = "batch") -> Array:
-    """Return the training loss.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Loss:
+    """A training loss, called with logits [B, K] and targets; gives a scalar.
 
-    `batch`: sum_i w[y_i] l_i / B, which is what Keras computes from `class_weight`
+    `normalize="batch"`: sum_i w[y_i] l_i / B, which is what Keras computes from `class_weight`
     (keras/src/losses/loss.py, `reduce_weighted_values`: it divides by the batch size,
     not by the weights). `sum_w`: divided by sum_i w[y_i], as PyTorch does.
 
-    Args:
-        logits: [B, K] float32 or wider.
-        labels: [B] int.
-        class_weights: [K].
+    Attributes:
+        class_weights: [K]; an image's weight is that of its label, smoothed or not.
+        name: a key of `LOSSES`.
         normalize: `batch` or `sum_w`.
-
-    Returns:
-        A scalar.
+        label_smoothing: share of a label that is spread evenly over all classes (Szegedy et al., CVPR 2016).
+        gamma: of the focal loss.
+        tau: of logit adjustment.
+        log_prior: [K] for logit adjustment, see `hamjax.data.sampling.log_prior`.
     """
+
+    class_weights: Array
+    name: str = "cross_entropy"
+    normalize: str = "batch"
+    label_smoothing: float = 0.0
+    gamma: float = 2.0
+    tau: float = 1.0
+    log_prior: Array | None = None
+
+    def __call__(self, logits: Array, targets: Array) -> Array:
+        """Return the loss of a batch.
+
+        Args:
+            logits: [B, K] float32 or wider.
+            targets: labels [B] int, or shares of classes [B, K], each share with its class's weight.
+        """
+        scores = LOSSES[self.name](logits, self)
+        if self.label_smoothing:
+            even = scores.mean(axis=1, keepdims=True)
+            scores = (1 - self.label_smoothing) * scores + self.label_smoothing * even
+        weights = self.class_weights.astype(scores.dtype)
+        if targets.ndim == 1:
+            losses, weights = -jnp.take_along_axis(scores, targets[:, None], axis=1)[:, 0], weights[targets]
+        else:
+            losses, weights = -scores, targets * weights
+        total = (weights * losses).sum()
+        return total / (weights.sum() if self.normalize == "sum_w" else len(targets))
+
+
+def _cross_entropy(logits: Array, loss: Loss) -> Array:
+    del loss
+    return jax.nn.log_softmax(logits)
+
+
+def _focal(logits: Array, loss: Loss) -> Array:
+    """(1 - p)^gamma log p (Lin et al., ICCV 2017), with Keras's floor under 1 - p."""
     log_probabilities = jax.nn.log_softmax(logits)
-    losses = -jnp.take_along_axis(log_probabilities, labels[:, None], axis=1)[:, 0]
-    weights = class_weights.astype(losses.dtype)[labels]
-    total = (weights * losses).sum()
-    return total / (weights.sum() if normalize == "sum_w" else len(labels))
+    missed = jnp.maximum(-jnp.expm1(log_probabilities), KERAS_EPSILON)
+    return missed**loss.gamma * log_probabilities
+
+
+def _logit_adjusted(logits: Array, loss: Loss) -> Array:
+    """Cross-entropy of logits + tau log prior (Menon et al., ICLR 2021, equation 10)."""
+    assert loss.log_prior is not None, "logit_adjusted needs log_prior"
+    return jax.nn.log_softmax(logits + loss.tau * loss.log_prior.astype(logits.dtype))
+
+
+LOSSES: dict[str, Callable[[Array, Loss], Array]] = {
+    "cross_entropy": _cross_entropy,
+    "focal": _focal,
+    "logit_adjusted": _logit_adjusted,
+}

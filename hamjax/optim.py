@@ -1,9 +1,12 @@
 """Keras's optimizers as optax transformations, and the learning rate over a run.
 
 The learning rate is an argument of the train step, so a schedule may look at
-validation results; the transformations here return the step to take at rate 1.
+validation results; the transformations here return the step to take at rate 1. What
+changes from step to step is a factor inside the transformation, counted by its own state.
 """
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -55,20 +58,55 @@ def scale_by_keras_adam(
     return optax.GradientTransformation(init, update)
 
 
-def make_optimizer(name: str) -> optax.GradientTransformation:
-    """Make `adam` or `rmsprop` with Keras's constants, for a learning rate of 1.
+def _adamw(weight_decay: float) -> optax.GradientTransformation:
+    """Adam, and kernels shrunk apart from it (Loshchilov and Hutter, ICLR 2019), as keras/src/optimizers/adamw.py."""
+    return optax.chain(scale_by_keras_adam(), optax.add_decayed_weights(weight_decay, mask=_kernels))
 
-    RMSprop: rho .9, epsilon inside the root (keras/src/optimizers/rmsprop.py).
+
+def _kernels(params: optax.Params) -> Any:
+    """Mark what weight decay is for: not biases, nor the scale and bias of BatchNorm."""
+    return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+
+# RMSprop: rho .9, epsilon inside the root (keras/src/optimizers/rmsprop.py).
+OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
+    "adam": lambda _: scale_by_keras_adam(),
+    "adamw": _adamw,
+    "rmsprop": lambda _: optax.scale_by_rms(decay=0.9, eps=KERAS_EPSILON, eps_in_sqrt=True),
+}
+
+
+def make_optimizer(
+    name: str, *, weight_decay: float = 0.0, shape: optax.Schedule | None = None
+) -> optax.GradientTransformation:
+    """Make an optimizer with Keras's constants, for a learning rate of 1.
+
+    Args:
+        name: a key of `OPTIMIZERS`.
+        weight_decay: of `adamw`.
+        shape: a factor of the learning rate for every step; see `Schedule`.
     """
-    if name == "adam":
-        return scale_by_keras_adam()
-    return optax.scale_by_rms(decay=0.9, eps=KERAS_EPSILON, eps_in_sqrt=True)
+    tx = OPTIMIZERS[name](weight_decay)
+    return tx if shape is None else optax.chain(tx, optax.scale_by_schedule(shape))
 
 
 class Schedule(Protocol):
-    """A learning rate that may depend on what validation said."""
+    """A learning rate that may depend on what validation said.
+
+    Attributes:
+        learning_rate: until the next epoch ends, for a factor of 1.
+    """
 
     learning_rate: float
+
+    @property
+    def shape(self) -> optax.Schedule | None:
+        """Return the factor of the rate at every step, which the optimizer applies; none is 1."""
+        ...
+
+    def rate_at(self, step: int) -> float:
+        """Return the rate of the step after `step`."""
+        ...
 
     def end_epoch(self, accuracy: float) -> bool:
         """Take an epoch's validation accuracy; say whether the rate changed."""
@@ -85,6 +123,15 @@ class Constant:
     def __init__(self, learning_rate: float) -> None:
         self.learning_rate = learning_rate
 
+    @property
+    def shape(self) -> optax.Schedule | None:
+        """Leave the rate as it is within an epoch."""
+        return None
+
+    def rate_at(self, step: int) -> float:
+        """Return the rate of the step after `step`."""
+        return self.learning_rate * (1 if self.shape is None else jnp.asarray(self.shape(step)).item())
+
     def end_epoch(self, accuracy: float) -> bool:
         """Change nothing."""
         del accuracy
@@ -93,6 +140,25 @@ class Constant:
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold."""
         return dict(vars(self))
+
+
+class Cosine(Constant):
+    """Up in a line over `warmup_steps`, then down half a cosine to a floor at the run's last step."""
+
+    def __init__(self, learning_rate: float, *, floor: float, warmup_steps: int, num_steps: int) -> None:
+        super().__init__(learning_rate)
+        self.floor, self.warmup_steps, self.num_steps = floor, min(warmup_steps, num_steps - 1), num_steps
+
+    @property
+    def shape(self) -> optax.Schedule:
+        """Return the rate as a share of its peak."""
+        return optax.schedules.warmup_cosine_decay_schedule(
+            init_value=1 / (self.warmup_steps + 1),  # 0 would waste the first step
+            peak_value=1.0,
+            warmup_steps=self.warmup_steps,
+            decay_steps=self.num_steps,
+            end_value=self.floor / self.learning_rate if self.learning_rate else 1.0,
+        )
 
 
 class StepDecay(Constant):
@@ -134,15 +200,37 @@ class ReduceOnPlateau(Constant):
         return True
 
 
-def make_schedule(
-    name: str, learning_rate: float, *, factor: float, floor: float, patience: int, min_delta: float
-) -> Schedule:
-    """Make `plateau`, `step3` or `none`."""
-    if name == "plateau":
-        return ReduceOnPlateau(learning_rate, factor=factor, floor=floor, patience=patience, min_delta=min_delta)
-    if name == "step3":
-        return StepDecay(learning_rate, factor=factor, floor=floor)
-    return Constant(learning_rate)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScheduleSettings:
+    """What schedules are made of; each takes what it needs.
+
+    Attributes:
+        learning_rate: at the start, or at the peak.
+        floor: the least.
+        factor: of `plateau` and `step3`.
+        patience: of `plateau`, epochs.
+        min_delta: of `plateau`, accuracy.
+        warmup_steps: of `cosine`.
+        num_steps: of the run, for `cosine`.
+    """
+
+    learning_rate: float
+    floor: float
+    factor: float
+    patience: int
+    min_delta: float
+    warmup_steps: int
+    num_steps: int
+
+
+SCHEDULES: dict[str, Callable[[ScheduleSettings], Schedule]] = {
+    "plateau": lambda s: ReduceOnPlateau(
+        s.learning_rate, factor=s.factor, floor=s.floor, patience=s.patience, min_delta=s.min_delta
+    ),
+    "none": lambda s: Constant(s.learning_rate),
+    "cosine": lambda s: Cosine(s.learning_rate, floor=s.floor, warmup_steps=s.warmup_steps, num_steps=s.num_steps),
+    "step3": lambda s: StepDecay(s.learning_rate, factor=s.factor, floor=s.floor),
+}
 
 
 def restore_schedule(schedule: Schedule, state: dict[str, Any]) -> None:

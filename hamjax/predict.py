@@ -50,7 +50,7 @@ class Predictor:
         The last batch is padded, and the padding cut off by its mask.
 
         Args:
-            state: its params and batch_stats are used.
+            state: its `eval_params` and `eval_batch_stats` are used.
             dataset: prepared images.
             rows: [N] indices into it.
             should_stop: asked before every batch; if it says so the result is nothing.
@@ -61,7 +61,7 @@ class Predictor:
         for batch in prefetch(stream, split_batch(self._mesh)):
             if should_stop():
                 return None
-            result = jax.device_get(self._eval_step(state.params, state.batch_stats, batch["image"]))
+            result = jax.device_get(self._eval_step(state.eval_params, state.eval_batch_stats, batch["image"]))
             logits.append(result[jax.device_get(batch["mask"]) > 0])
         return np.concatenate(logits)
 
@@ -71,7 +71,7 @@ class Predictor:
         """Find the images of some errors, and what in them spoke for the predicted class (Grad-CAM).
 
         Args:
-            state: its params and batch_stats are used.
+            state: its `eval_params` and `eval_batch_stats` are used.
             dataset: prepared images, those of the errors among them.
             errors: from `worst_errors`.
 
@@ -83,6 +83,6 @@ class Predictor:
         if not errors:  # a network has no shape for a batch of none
             return images, np.zeros(images.shape[:3], np.float32)
         classes = jnp.array([CLASSES.index(error["predicted"]) for error in errors])
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        variables = {"params": state.eval_params, "batch_stats": state.eval_batch_stats}
         scaled = scale_images(jnp.asarray(images), input_scale(self._config), self._model.dtype)
         return images, jax.device_get(grad_cam(self._model, variables, scaled, classes))

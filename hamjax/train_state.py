@@ -17,12 +17,25 @@ class TrainState:
         params: trained by gradients.
         batch_stats: running statistics of BatchNorm; empty for the CNN.
         opt_state: of optax.
+        ema: exponential averages of `params` and `batch_stats`, under these names; empty if
+            none are kept.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: Any
+    ema: Any = flax.struct.field(default_factory=dict)
+
+    @property
+    def eval_params(self) -> Any:
+        """What is judged and explained: the averages, where they are kept."""
+        return self.ema.get("params", self.params)
+
+    @property
+    def eval_batch_stats(self) -> Any:
+        """Running statistics to go with `eval_params`."""
+        return self.ema.get("batch_stats", self.batch_stats)
 
     def is_finite(self) -> bool:
         """Say whether no parameter is NaN or infinite; this waits for the device.
@@ -33,12 +46,36 @@ class TrainState:
         return all(bool(np.isfinite(leaf).all()) for leaf in jax.device_get(jax.tree.leaves(self.params)))
 
 
-def create_train_state(variables: dict[str, Any], tx: Any) -> TrainState:
-    """Start at step 0 from a network's variables and an optax transformation."""
-    params = jax.tree.map(jnp.asarray, variables["params"])
-    return TrainState(
-        step=jnp.zeros([], jnp.int32),
-        params=params,
-        batch_stats=jax.tree.map(jnp.asarray, variables["batch_stats"]),
-        opt_state=tx.init(params),
+def create_train_state(variables: dict[str, Any], tx: Any, *, ema: bool = False) -> TrainState:
+    """Start at step 0 from a network's variables and an optax transformation.
+
+    Args:
+        variables: `params` and `batch_stats`.
+        tx: of optax, of a state that starts at zero.
+        ema: keep averages of the variables, from these values on.
+    """
+    kept = {name: variables[name] for name in ("params", "batch_stats")}
+    # The states of our optimizers start at zero. To run `tx.init` would compile a program for every shape.
+    shapes = jax.eval_shape(tx.init, kept["params"])
+    return jax.device_put(
+        TrainState(
+            step=np.zeros([], np.int32),  # pyright: ignore[reportArgumentType]  not yet on a device
+            **kept,
+            opt_state=jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes),
+            # Copies: a step is given its state's memory, and cannot be given the same twice.
+            ema=jax.tree.map(np.array, kept) if ema else {},
+        )
     )
+
+
+def average(ema: Any, variables: Any, steps: jax.Array, decay: float) -> Any:
+    """Move averages e towards variables x after n steps: e + (1 - d) (x - e), d = min(decay, (1 + n) / (10 + n)).
+
+    The early, shorter memory is that of TensorFlow's ExponentialMovingAverage: it forgets the
+    initial values. BatchNorm's statistics are averaged like the weights: those of the latest
+    weights belong to a network that is nowhere evaluated. In this form, a difference, what is
+    frozen stays as it is to the bit.
+    """
+    n = steps.astype(jnp.float32)
+    pace = 1 - jnp.minimum(decay, (1 + n) / (10 + n))
+    return jax.tree.map(lambda e, x: e + pace.astype(e.dtype) * (x - e), ema, variables)

@@ -9,12 +9,13 @@ import optax
 from jax import lax
 
 from hamjax.averaging import average_logits, views
-from hamjax.losses import weighted_cross_entropy
+from hamjax.losses import Loss
 from hamjax.metrics.training import TrainMetrics
-from hamjax.train_state import TrainState
+from hamjax.train_state import TrainState, average
 
 Array = jax.Array
 Batch = dict[str, Array]
+MIXING = 1  # folded into a step's key: a stream apart from dropout's
 TrainStep = Callable[[TrainState, TrainMetrics, Batch, Array], tuple[TrainState, TrainMetrics]]
 
 # Constants of keras/src/applications/imagenet_utils.py, for the modes `caffe` and `torch`.
@@ -47,25 +48,28 @@ def make_train_step(
     model: Any,
     tx: optax.GradientTransformation,
     *,
-    class_weights: Array,
-    normalize: str,
+    loss: Loss,
     input_scale: str,
     seed: int,
     trainable: Any = None,
+    mix: Callable[[Array, Array, Array], tuple[Array, Array]] | None = None,
+    ema_decay: float = 0.0,
 ) -> TrainStep:
     """Make one optimizer step, a pure function of its arguments.
 
-    The random stream of dropout depends on `seed` and the step alone.
+    The random streams of dropout and mixing depend on `seed` and the step alone.
 
     Args:
         model: a Flax module.
         tx: of optax, for a learning rate of 1.
-        class_weights: [K], in the loss.
-        normalize: see `weighted_cross_entropy`.
+        loss: of logits and targets.
         input_scale: see `scale_images`.
-        seed: of dropout.
+        seed: of dropout and mixing.
         trainable: a tree like the parameters, false for those to leave as they are; all
             are trained if it is not given.
+        mix: `(key, image, targets [B, K]) -> (image, targets)`, see `hamjax.mixing`; an image's
+            label, for the accuracy, is then the larger part's.
+        ema_decay: of the averages of a state that keeps them, see `hamjax.train_state.average`.
 
     Returns:
         `(state, metrics, batch, learning_rate) -> (state, metrics)` for a batch of
@@ -76,13 +80,16 @@ def make_train_step(
         state: TrainState, metrics: TrainMetrics, batch: Batch, learning_rate: Array
     ) -> tuple[TrainState, TrainMetrics]:
         rng = jax.random.fold_in(jax.random.key(seed), state.step)
-        images = scale_images(batch["image"], input_scale, model.dtype)
+        image, targets = batch["image"], batch["label"]
+        if mix is not None:
+            shares = jax.nn.one_hot(targets, model.num_classes, dtype=jnp.promote_types(model.dtype, jnp.float32))
+            image, targets = mix(jax.random.fold_in(rng, MIXING), image, shares)
+        images = scale_images(image, input_scale, model.dtype)
+        trained = jax.tree.map(lambda _: True, state.params) if trainable is None else trainable
 
         def loss_fn(params: Any) -> tuple[Array, tuple[Array, Any]]:
-            if trainable is not None:
-                # A zero gradient leaves parameters and moments as they are, and XLA drops
-                # the backward pass that nothing needs.
-                params = jax.tree.map(lambda p, trained: p if trained else lax.stop_gradient(p), params, trainable)
+            # A zero gradient leaves moments as they are, and XLA drops the backward pass that nothing needs.
+            params = jax.tree.map(lambda p, moves: p if moves else lax.stop_gradient(p), params, trained)
             logits, updated = model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
                 images,
@@ -90,20 +97,24 @@ def make_train_step(
                 mutable=["batch_stats"],
                 rngs={"dropout": rng},
             )
-            loss = weighted_cross_entropy(logits, batch["label"], class_weights, normalize=normalize)
-            return loss, (logits, updated.get("batch_stats", {}))
+            return loss(logits, targets), (logits, updated.get("batch_stats", {}))
 
-        (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        (value, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = jax.tree.map(lambda p, u: p - learning_rate.astype(p.dtype) * u, state.params, updates)
+        params = jax.tree.map(  # weight decay would move what has no gradient
+            lambda p, u, moves: p - learning_rate.astype(p.dtype) * u if moves else p, state.params, updates, trained
+        )
         new = TrainMetrics.single_from_model_output(
-            loss=loss.astype(jnp.float32),
+            loss=value.astype(jnp.float32),
             logits=logits,
-            labels=batch["label"],
+            labels=batch["label"] if mix is None else targets.argmax(axis=1).astype(batch["label"].dtype),
         )
         # clu counts in int64 where that is on; a scan's carry must keep its types.
         merged = jax.tree.map(lambda a, b: b.astype(a.dtype), metrics, metrics.merge(new))
-        return TrainState(state.step + 1, params, batch_stats, opt_state), merged
+        ema = {}
+        if state.ema:
+            ema = average(state.ema, {"params": params, "batch_stats": batch_stats}, state.step + 1, ema_decay)
+        return TrainState(state.step + 1, params, batch_stats, opt_state, ema), merged
 
     return train_step
 

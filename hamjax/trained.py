@@ -56,8 +56,10 @@ class TrainedRun:
         if not folder.is_dir():
             raise UserError(f"{folder}: expected the checkpoints of a run, got none; train first.")
         variables = initial_variables(self.config, self.model, pretrained=False)
-        blank = put_replicated(create_train_state(variables, optax.identity()), self.mesh)
-        kept = {name: getattr(blank, name) for name in ("step", "params", "batch_stats")}
+        ema = self.config.train.ema_decay > 0
+        blank = put_replicated(create_train_state(variables, optax.identity(), ema=ema), self.mesh)
+        names = ("step", "params", "batch_stats", *(["ema"] if ema else []))
+        kept = {name: getattr(blank, name) for name in names}
         with contextlib.closing(Checkpoints(folder, self.record.identity(), read_only=True)) as checkpoints:
             kind, step = _find_checkpoint(checkpoints, self.config, asked)
             saved = checkpoints.restore_part(kind, step, {"state": kept})

@@ -93,6 +93,7 @@ def _start_ours(args: argparse.Namespace, mark: Callable[[str], None]) -> None:
 
     import hamjax.main  # noqa: F401  the whole program, as users start it
     from hamjax.compiler import compiler_options
+    from hamjax.losses import Loss
     from hamjax.metrics.training import empty_metrics
     from hamjax.models import create_model, init_variables
     from hamjax.optim import make_optimizer
@@ -105,7 +106,7 @@ def _start_ours(args: argparse.Namespace, mark: Callable[[str], None]) -> None:
     variables = init_variables(model, image_size=args.image_size, seed=0)
     mark("init")
     state = create_train_state(variables, tx)
-    step = make_train_step(model, tx, class_weights=jnp.ones(7), normalize="batch", input_scale="unit", seed=0)
+    step = make_train_step(model, tx, loss=Loss(class_weights=jnp.ones(7)), input_scale="unit", seed=0)
     batch = {name: value[None] for name, value in _batch(args).items()}
     dispatch: Any = compile_train_step(step, unroll=True, compiler_options=compiler_options(args.model))
     _take_step(dispatch, (state, empty_metrics(), batch, jnp.float32(1e-4)), mark)

@@ -9,6 +9,7 @@ import csv
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import jax
@@ -76,8 +77,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(data_dir: Path) -> Callable[..., Config]:
     """Make the smallest config that goes through every phase."""
 
-    def make(**changes: object) -> Config:
-        settings: dict[str, object] = {
+    def make(**changes: Any) -> Config:
+        settings: dict[str, Any] = {
             "data__name": "synthetic",
             "data__data_dir": str(data_dir),
             "data__synthetic_images": IMAGES,

@@ -9,12 +9,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "hamjax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ANY_ROOM = {"errors", "download"}
-LEAVES = {"averaging", "losses", "metrics", "optim", "sharding", "distributed", "checkpoint", "compiler", "telemetry",
+LEAVES = {"averaging", "losses", "mixing", "metrics", "optim", "sharding", "distributed", "checkpoint", "compiler", "telemetry",
           "profiling", "gradcam",
           "train_state", "data", "models", "errors", "download"}  # fmt: skip
 MAY_IMPORT = {
     "config": set(),
-    "limits": {"config"},
+    "limits": {"config", "losses", "mixing", "optim"},
     "recipes": {"config", "limits"},
     "train_step": {"averaging", "losses", "metrics", "train_state"},
     "pretrained": {"models"},
@@ -29,8 +29,8 @@ MAY_IMPORT = {
     "ensemble": {"averaging", "data", "experiment", "predict", "train_state", "trained"},
     "evaluate": {"data", "ensemble", "experiment", "judgement", "predict", "run_directory", "train_state", "trained"},
     "report": {"data", "experiment", "judgement", "metrics", "models", "run_directory", "telemetry"},
-    "dispatch": {"compiler", "data", "experiment", "metrics", "models", "network", "resident", "train_state",
-                 "train_step"},
+    "dispatch": {"compiler", "data", "experiment", "losses", "metrics", "mixing", "models", "network", "resident",
+                 "train_state", "train_step"},
     "loop": {"checkpoint", "data", "dispatch", "distributed", "evaluate", "experiment", "judgement", "metrics",
              "optim", "predict", "profiling", "report", "sharding", "telemetry", "train_state", "trained"},
     "train": {"checkpoint", "config", "distributed", "experiment", "judgement", "limits", "loop", "network", "report",

@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,9 @@ def _load(path: Path) -> Config:
 def test_files_are_the_product_of_models_and_strategies() -> None:
     cells = {f"{FILE_NAMES[m]}_s{s}" for m, s in itertools.product(MODELS, range(1, 6))}
     assert len(cells) == 20
-    assert {path.stem for path in CONFIGS.glob("*.py")} == cells | {"quickstart"}
+    assert {path.stem for path in CONFIGS.glob("*.py")} == cells | {
+        f"{name}_improved" for name in FILE_NAMES.values()
+    } | {"quickstart"}
 
 
 @pytest.mark.parametrize(("model", "strategy"), list(itertools.product(MODELS, range(1, 6))))
@@ -57,9 +60,10 @@ def test_a_config_survives_being_written_down() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [("data__split", "random"), ("data__image_size", 0), ("train__epochs", 0), ("optimizer__name", "sgd"),
-     ("optimizer__learning_rate", float("nan")), ("sampling__weight_rule", "given"), ("data__nonsense", 1)],
+     ("optimizer__learning_rate", float("nan")), ("sampling__weight_rule", "given"), ("data__nonsense", 1),
+     ("loss__name", "hinge"), ("train__ema_decay", 1.0), ("loss__label_smoothing", -0.1), ("augment__mix", "blend")],
 )  # fmt: skip
-def test_bad_values_are_refused_by_key(key: str, value: object) -> None:
+def test_bad_values_are_refused_by_key(key: str, value: Any) -> None:
     with pytest.raises(UserError, match=key.replace("__", ".").replace("weight_rule", "given_weights")):
         make_config(model="cnn", strategy="s1", **{key: value})
 
@@ -68,6 +72,13 @@ def test_bad_values_are_refused_by_key(key: str, value: object) -> None:
 def test_unknown_cells_are_refused(model: str, strategy: str) -> None:
     with pytest.raises(UserError, match="expected one of"):
         make_config(model=model, strategy=strategy)
+
+
+def test_a_warm_up_as_long_as_the_run_is_refused() -> None:
+    with pytest.raises(UserError, match="warmup_epochs: expected less than train.epochs=3, got 3"):
+        make_config(
+            model="cnn", strategy="s1", optimizer__schedule="cosine", train__epochs=3, optimizer__warmup_epochs=3
+        )
 
 
 def test_all_wrong_keys_are_named_at_once() -> None:

@@ -13,6 +13,7 @@ import pytest
 from flax import traverse_util
 from keras.src.backend.jax import trainer
 
+from hamjax.losses import Loss
 from hamjax.metrics.training import empty_metrics
 from hamjax.models import create_model, init_variables, normalization
 from hamjax.optim import make_optimizer
@@ -57,7 +58,7 @@ def _step(name: str, start: Flat, images: np.ndarray, labels: np.ndarray) -> Tra
     """Take one step of ours from Keras's values."""
     model = create_model(name, compute_dtype="float64", dropout=False)
     tx = make_optimizer("rmsprop")
-    step = make_train_step(model, tx, class_weights=jnp.asarray(WEIGHTS), normalize="batch", input_scale="unit", seed=0)
+    step = make_train_step(model, tx, loss=Loss(class_weights=jnp.asarray(WEIGHTS)), input_scale="unit", seed=0)
     state = create_train_state(traverse_util.unflatten_dict(start, sep="/"), tx)
     batch = {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
     compiled = jax.jit(step, compiler_options=QUICK)

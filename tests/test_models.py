@@ -12,6 +12,7 @@ import pytest
 from flax import linen as nn
 
 from hamjax.errors import UserError
+from hamjax.losses import Loss
 from hamjax.metrics.training import empty_metrics
 from hamjax.models import count_parameters, create_model, init_variables
 from hamjax.models.classifier import Classifier
@@ -207,7 +208,7 @@ SLOW_TO_TRACE = [pytest.param(name, marks=pytest.mark.slow) for name in ("incept
 def test_a_bfloat16_step_keeps_shapes_and_types(name: str) -> None:
     model, tx = create_model(name, compute_dtype="bfloat16"), make_optimizer("rmsprop")
     state = create_train_state(init_variables(model, image_size=96, seed=0), tx)
-    step = make_train_step(model, tx, class_weights=jnp.ones(7), normalize="batch", input_scale="unit", seed=0)
+    step = make_train_step(model, tx, loss=Loss(class_weights=jnp.ones(7)), input_scale="unit", seed=0)
     batch = {"image": jnp.zeros((16, 96, 96, 3), jnp.uint8), "label": jnp.zeros(16, jnp.int32)}
     after, _ = jax.eval_shape(step, state, empty_metrics(), batch, jnp.float32(1e-4))
     kinds = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (state, after)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from hamjax.data.sampling import STRATEGIES, Oversample, class_weights, resample, target_counts
+from hamjax.data.sampling import STRATEGIES, Oversample, class_weights, log_prior, resample, target_counts
 
 TRAIN = np.array([267, 444, 923, 99, 1021, 4939, 116])
 ALL = np.array([327, 514, 1099, 115, 1113, 6705, 142])
@@ -67,3 +67,16 @@ def test_a_class_without_images_stays_without() -> None:
     counts = np.array([0, 5, 5, 5, 5, 50, 5])
     assert target_counts(Oversample.ALL, counts, counts)[0] == 0
     assert class_weights("balanced", counts)[0] == 0
+
+
+def test_the_prior_is_what_the_loss_sees() -> None:
+    ones = np.ones(7, np.float32)
+    np.testing.assert_allclose(np.exp(log_prior(TRAIN, ones)), TRAIN / TRAIN.sum(), rtol=1e-6)
+    for balanced in (log_prior(np.full(7, 4939), ones), log_prior(TRAIN, class_weights("balanced", TRAIN))):
+        np.testing.assert_allclose(balanced, np.log(1 / 7), rtol=1e-5)  # nothing is left to adjust
+    half = log_prior(TRAIN, class_weights("sqrt", TRAIN))
+    np.testing.assert_allclose(half - half[5], np.log(TRAIN / 4939) / 2, rtol=1e-4, atol=1e-5)
+    counts = np.array([0, 5, 5, 5, 5, 50, 10])
+    without = log_prior(counts, class_weights("sqrt", counts))
+    assert np.isfinite(without).all()
+    assert without[0] == without[1]

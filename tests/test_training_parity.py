@@ -10,17 +10,19 @@ import keras
 import numpy as np
 import pytest
 
-from hamjax.losses import weighted_cross_entropy
+from hamjax.losses import Loss
 from hamjax.metrics.training import compute, empty_metrics
+from hamjax.mixing import MIXES
 from hamjax.models import create_model, init_variables
 from hamjax.models.classifier import Classifier
 from hamjax.models.densenet import DenseNet
-from hamjax.optim import ReduceOnPlateau, make_optimizer, make_schedule, restore_schedule
+from hamjax.optim import SCHEDULES, ReduceOnPlateau, ScheduleSettings, make_optimizer, restore_schedule
 from hamjax.sharding import make_mesh, put_batch, put_replicated, split_batch
 from hamjax.train_state import TrainState, create_train_state
 from hamjax.train_step import compile_train_step, make_train_step
 
 WEIGHTS = np.array([1.55, 1.6, 1.68, 1.5, 1.52, 0.31, 1.4], np.float32)  # like those of S5
+DECAY = 0.02  # of adamw
 QUICK = {"xla_backend_optimization_level": "0"}  # compiling is nearly all there is to do here
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "dense", "predictions")
 
@@ -42,13 +44,14 @@ def _train(
     batches: Sequence[dict[str, np.ndarray]],
     devices: Sequence[Any],
     rate: float,
+    mix: Any = None,
 ) -> tuple[TrainState, list[float]]:
     """Take a step a batch on some devices; return the state and the losses."""
     size, mesh = batches[0]["image"].shape[2], make_mesh(devices)
-    tx = make_optimizer(optimizer)
+    tx = make_optimizer(optimizer, weight_decay=DECAY)
     state = put_replicated(create_train_state(init_variables(model, image_size=size, seed=2), tx), mesh)
     step = compile_train_step(
-        make_train_step(model, tx, class_weights=jnp.asarray(WEIGHTS), normalize="batch", input_scale="unit", seed=0),
+        make_train_step(model, tx, loss=Loss(class_weights=jnp.asarray(WEIGHTS)), input_scale="unit", seed=0, mix=mix),
         unroll=True,
         compiler_options=QUICK,
     )
@@ -84,7 +87,7 @@ def test_weighted_loss_is_keras() -> None:
     image, label = batch["image"][0] / np.float32(255), batch["label"][0]
     expected = reference.train_on_batch(image, label, class_weight=dict(enumerate(WEIGHTS.tolist())))
     logits = model.apply({"params": params}, image)
-    ours = weighted_cross_entropy(logits, jnp.asarray(label), jnp.asarray(WEIGHTS))
+    ours = Loss(class_weights=jnp.asarray(WEIGHTS))(logits, jnp.asarray(label))
     assert float(ours) == pytest.approx(float(np.squeeze(expected)), rel=1e-6)
 
 
@@ -93,14 +96,20 @@ def test_loss_reductions() -> None:
     logits, labels = rng.normal(size=(9, 7)), rng.integers(0, 7, 9)
     losses = -np.log(np.exp(logits)[np.arange(9), labels] / np.exp(logits).sum(1))
     weights = WEIGHTS[labels]
-    loss = functools.partial(weighted_cross_entropy, jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(WEIGHTS))
-    assert float(loss()) == pytest.approx((weights * losses).sum() / 9, rel=1e-5)
-    assert float(loss(normalize="sum_w")) == pytest.approx((weights * losses).sum() / weights.sum(), rel=1e-5)
+    for normalize, divisor in (("batch", 9), ("sum_w", weights.sum())):
+        loss = Loss(class_weights=jnp.asarray(WEIGHTS), normalize=normalize)(jnp.asarray(logits), jnp.asarray(labels))
+        assert float(loss) == pytest.approx((weights * losses).sum() / divisor, rel=1e-5)
+
+
+def _keras_adamw(rate: float) -> Any:
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=DECAY)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
 
 
 @pytest.mark.parametrize(
     ("name", "optimizer"),
-    [("adam", keras.optimizers.Adam), ("rmsprop", keras.optimizers.RMSprop)],
+    [("adam", keras.optimizers.Adam), ("adamw", _keras_adamw), ("rmsprop", keras.optimizers.RMSprop)],
 )
 def test_five_steps_are_keras(float64: None, name: str, optimizer: Callable[..., Any]) -> None:
     batches = _batches(5, 16, 8)
@@ -141,8 +150,10 @@ def test_plateau_schedule_is_keras_callback() -> None:
 
 
 def test_other_schedules() -> None:
-    settings = {"factor": 0.5, "floor": 1e-4, "patience": 3, "min_delta": 1e-4}
-    step3, constant = (make_schedule(name, 1e-3, **settings) for name in ("step3", "none"))
+    settings = ScheduleSettings(
+        learning_rate=1e-3, floor=1e-4, factor=0.5, patience=3, min_delta=1e-4, warmup_steps=0, num_steps=100
+    )
+    step3, constant = (SCHEDULES[name](settings) for name in ("step3", "none"))
     rates = []
     for _ in range(13):
         step3.end_epoch(0.5)
@@ -168,10 +179,11 @@ def _network(name: str, dtype: Any) -> Any:
     return Classifier(functools.partial(DenseNet, (2, 2)), dtype=jnp.dtype(dtype))
 
 
-@pytest.mark.parametrize("name", ["cnn", "densenet"])
-def test_one_device_and_eight_agree_in_float64(float64: None, name: str) -> None:
+@pytest.mark.parametrize(("name", "mix"), [("cnn", None), ("densenet", None), ("cnn", "mixup")])
+def test_one_device_and_eight_agree_in_float64(float64: None, name: str, mix: str | None) -> None:
     model, batches = _network(name, "float64"), _batches(20, 16, 16)
-    one, eight = (_train(model, "adam", batches, jax.devices()[:n], 1e-3)[0] for n in (1, 8))
+    mixed = mix and functools.partial(MIXES[mix], alpha=0.4)
+    one, eight = (_train(model, "adam", batches, jax.devices()[:n], 1e-3, mixed)[0] for n in (1, 8))
     assert int(one.step) == int(eight.step) == 20
     close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-9)
     jax.tree.map(
@@ -190,7 +202,7 @@ def test_one_device_and_eight_agree_in_float32(name: str) -> None:
 def test_several_steps_a_dispatch_are_the_same_steps(float64: None, unroll: bool) -> None:
     model, batches, mesh = _network("cnn", "float64"), _batches(4, 16, 8), make_mesh()
     tx = make_optimizer("adam")
-    step = make_train_step(model, tx, class_weights=jnp.asarray(WEIGHTS), normalize="batch", input_scale="unit", seed=0)
+    step = make_train_step(model, tx, loss=Loss(class_weights=jnp.asarray(WEIGHTS)), input_scale="unit", seed=0)
     stacked = {name: np.concatenate([batch[name] for batch in batches]) for name in ("image", "label")}
     state = put_replicated(create_train_state(init_variables(model, image_size=16, seed=2), tx), mesh)
     state, metrics = compile_train_step(step, unroll=unroll, compiler_options=QUICK)(
@@ -206,7 +218,7 @@ def test_a_step_compiles_once_and_moves_nothing_unasked() -> None:
     model, batches, mesh = _network("cnn", "float32"), _batches(5, 16, 8), make_mesh()
     tx = make_optimizer("adam")
     step = compile_train_step(
-        make_train_step(model, tx, class_weights=jnp.ones(7), normalize="batch", input_scale="unit", seed=0),
+        make_train_step(model, tx, loss=Loss(class_weights=jnp.ones(7)), input_scale="unit", seed=0),
         unroll=True,
     )
     state = put_replicated(create_train_state(init_variables(model, image_size=16, seed=2), tx), mesh)

@@ -124,3 +124,23 @@ def class_weights(rule: str, counts: np.ndarray, *, beta: float = 0.999, given: 
     }[rule]()
     raw = np.where(present, raw, 0)
     return (raw * counts.sum() / (raw * counts).sum()).astype(np.float32)
+
+
+def log_prior(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the log share of each class in the training loss, for logit adjustment.
+
+    Menon et al. (ICLR 2021) take the shares of the training images. A class that is shown
+    or weighed c times as much is to the loss one with c times the images, so these are
+    the shares of an epoch's images times their weights: what oversampling and weights have
+    balanced is not adjusted once more, and S3 leaves nothing to adjust.
+
+    Args:
+        counts: [7] images of an epoch.
+        weights: [7] of the loss.
+
+    Returns:
+        [7] float32; a class that the loss never sees gets the smallest share of the others.
+    """
+    seen = counts * weights.astype(np.float64)
+    seen = np.where(seen > 0, seen, seen[seen > 0].min())
+    return np.log(seen / seen.sum()).astype(np.float32)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hamjax.compiler import compiler_options as chosen_options
+from hamjax.losses import Loss
 from hamjax.metrics.training import compute, empty_metrics
 from hamjax.models import create_model
 from hamjax.optim import make_optimizer
@@ -31,7 +32,7 @@ class Ours:
         compiler_options: dict[str, str] | None = None,
     ) -> None:
         model, tx = create_model(name, compute_dtype=dtype, dropout=False), make_optimizer(optimizer)
-        step = make_train_step(model, tx, class_weights=jnp.ones(7), normalize="batch", input_scale="unit", seed=0)
+        step = make_train_step(model, tx, loss=Loss(class_weights=jnp.ones(7)), input_scale="unit", seed=0)
         self._state, self._metrics = create_train_state(variables, tx), empty_metrics()
         self._rate, self._per_dispatch = jnp.asarray(learning_rate), steps_per_dispatch
         self._batch = jax.device_put(batch)
