@@ -66,6 +66,7 @@ class AugmentConfig:
     isotropic_zoom: bool = False  # Keras draws the two axes apart
     shift: float = 0.1
     flips: bool = False
+    colour: float = 0.0  # brightness, contrast, saturation: a factor each in [1 - colour, 1 + colour]
     mix: str = "none"  # none | mixup | cutmix: each image with its neighbour in the batch
     mix_alpha: float = 0.2  # of Beta(alpha, alpha): 0.2 in mixup's paper on ImageNet, 1 in cutmix's
 

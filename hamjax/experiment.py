@@ -228,6 +228,7 @@ def augmentation_of(config: Config) -> Augmentation | None:
         isotropic_zoom=chosen.isotropic_zoom,
         shift=chosen.shift,
         flips=chosen.flips,
+        colour=chosen.colour,
     )
 
 

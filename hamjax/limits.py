@@ -40,6 +40,7 @@ AT_LEAST: dict[str, float] = {
     "data.split_seed": 0,
     "data.synthetic_images": 300,
     "sampling.threshold": 0,
+    "augment.colour": 0,
     "augment.mix_alpha": 0.01,
     "model.freeze_epochs": 0,
     "loss.label_smoothing": 0,
@@ -61,7 +62,7 @@ AT_LEAST: dict[str, float] = {
     "optimizer.patience": 0,
     "optimizer.min_learning_rate": 0,
 }
-BELOW: dict[str, float] = {"loss.label_smoothing": 1, "train.ema_decay": 1}
+BELOW: dict[str, float] = {"augment.colour": 1, "loss.label_smoothing": 1, "train.ema_decay": 1}
 
 
 def validate(config: Config) -> None:

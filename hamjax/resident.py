@@ -14,6 +14,7 @@ from jax import lax
 from jax.scipy.ndimage import map_coordinates
 from jax.sharding import Mesh, PartitionSpec
 
+from hamjax.data.augment import LUMA
 from hamjax.errors import UserError
 from hamjax.sharding import split_batch
 
@@ -74,7 +75,8 @@ def read_batch(images: Array, batch: dict[str, Array], mesh: Mesh) -> dict[str, 
 
     Args:
         images: from `put_images`.
-        batch: `row` [B] int32, `label` [B], and `affine` [B, 2, 3] float32 where images are augmented.
+        batch: `row` [B] int32, `label` [B], and where images are augmented float32 `affine`
+            [B, 2, 3] and maybe `colour` [B, 3].
         mesh: the images' and the batch's.
 
     Returns:
@@ -83,6 +85,8 @@ def read_batch(images: Array, batch: dict[str, Array], mesh: Mesh) -> dict[str, 
     image = look_up(images, batch["row"], mesh)
     if "affine" in batch:
         image = warp_images(image, batch["affine"])
+    if "colour" in batch:
+        image = jitter_images(image, batch["colour"])
     return {"image": image, "label": batch["label"]}
 
 
@@ -126,3 +130,21 @@ def warp_images(images: Array, affines: Array) -> Array:
 
     warp_image = jax.vmap(warp_channel, in_axes=(-1, None), out_axes=-1)
     return jax.vmap(warp_image)(images, places).reshape(images.shape)
+
+
+def jitter_images(images: Array, factors: Array) -> Array:
+    """Change brightness, contrast and saturation as `hamjax.data.augment.jitter` does.
+
+    Args:
+        images: [B, S, S, 3] uint8.
+        factors: [B, 3] float32.
+
+    Returns:
+        [B, S, S, 3] uint8, rounded.
+    """
+    b, c, s = jnp.moveaxis(factors, 1, 0)[..., None, None, None]
+    x = images.astype(jnp.float32)
+    grey = (x * jnp.asarray(LUMA, jnp.float32)).sum(-1, keepdims=True)
+    mean = grey.mean((1, 2), keepdims=True)
+    changed = b * c * (s * x + (1 - s) * grey) + b * (1 - c) * mean
+    return jnp.clip(jnp.round(changed), 0, 255).astype(jnp.uint8)

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "recipes": {"config", "limits"},
     "train_step": {"averaging", "losses", "metrics", "train_state"},
     "pretrained": {"models"},
-    "resident": {"sharding"},
+    "resident": {"data", "sharding"},
     "network": {"config", "data", "models", "pretrained"},
     "experiment": {"config", "data", "metrics", "models", "network", "optim", "sharding", "train_state"},
     "run_directory": {"config", "data", "experiment"},

@@ -1,4 +1,4 @@
-"""The one composed affine is Keras's three, within half a grey level."""
+"""The one composed affine is Keras's three, within half a grey level; colours are PIL's."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,13 +6,14 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from PIL import Image, ImageEnhance
 from scipy import ndimage
 
-from hamjax.data.augment import Augmentation, compose_affines, draw_affines, warp
+from hamjax.data.augment import Augmentation, compose_affines, draw_affines, draw_transforms, jitter, warp
 from hamjax.data.cache import decode, resize
 from hamjax.data.sources import LocalSource
 from hamjax.data.synthetic import SyntheticSource
-from hamjax.resident import warp_images
+from hamjax.resident import jitter_images, warp_images
 
 SIZE, COUNT = 64, 200
 Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -145,3 +146,49 @@ def test_options_do_what_they_say() -> None:
     flipped = draw_affines(Augmentation(flips=True, degrees=0, zoom=0, shift=0), 400, SIZE, rng)
     signs = {tuple(np.sign(np.diag(a[:, :2])).astype(int)) for a in flipped}
     assert signs == {(1, 1), (1, -1), (-1, 1), (-1, -1)}
+
+
+def _jitter_on_host(images: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    out = np.empty_like(images)
+    for image, three, result in zip(images, factors, out, strict=True):
+        jitter(image, three, result)
+    return out
+
+
+def _jitter_on_device(images: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    return np.asarray(jax.jit(jitter_images)(images, factors.astype(np.float32)))
+
+
+@pytest.mark.parametrize("jitter_all", [_jitter_on_host, _jitter_on_device])
+def test_colours_are_pils(jitter_all: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(60, 110, (30, SIZE, SIZE, 3), np.uint8)  # PIL cuts off after each blend, we at the end
+    factors = rng.uniform(0.7, 1.3, (30, 3))
+    factors[:12] = np.where(np.eye(3).repeat(4, 0), factors[:12], 1)  # one at a time
+    for k, image in enumerate(jitter_all(images, factors)):
+        expected = Image.fromarray(images[k])
+        blends = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+        for blend, factor in zip(blends, factors[k], strict=True):
+            expected = blend(expected).enhance(float(factor))
+        difference = image.astype(int) - np.asarray(expected)
+        assert np.abs(difference).max() <= (2 if k < 12 else 4)  # PIL truncates three times
+        assert np.abs(difference.mean()) < (0.8 if k < 12 else 2)
+
+
+def test_colours_of_the_device_are_the_hosts_and_stop_at_white() -> None:
+    rng = np.random.default_rng(1)
+    images, factors = rng.integers(0, 256, (8, SIZE, SIZE, 3), np.uint8), rng.uniform(0.5, 1.5, (8, 3))
+    host, device = (f(images, factors).astype(int) for f in (_jitter_on_host, _jitter_on_device))
+    assert np.abs(host - device).max() <= 1
+    assert (host - device).mean() == pytest.approx(0, abs=0.05)
+    np.testing.assert_array_equal(_jitter_on_device(images, np.ones((8, 3))), images)
+
+
+def test_colour_draws_fill_their_range_and_leave_the_transforms_alone() -> None:
+    plain, coloured = (
+        draw_transforms(Augmentation(colour=colour), 4000, SIZE, np.random.default_rng(0)) for colour in (0.0, 0.2)
+    )
+    assert "colour" not in plain
+    np.testing.assert_array_equal(plain["affine"], coloured["affine"])
+    assert (coloured["colour"].min(), coloured["colour"].max()) == pytest.approx((0.8, 1.2), abs=1e-3)
+    assert np.abs(np.corrcoef(coloured["colour"].T) - np.eye(3)).max() < 0.05

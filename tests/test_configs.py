@@ -61,7 +61,8 @@ def test_a_config_survives_being_written_down() -> None:
     ("key", "value"),
     [("data__split", "random"), ("data__image_size", 0), ("train__epochs", 0), ("optimizer__name", "sgd"),
      ("optimizer__learning_rate", float("nan")), ("sampling__weight_rule", "given"), ("data__nonsense", 1),
-     ("loss__name", "hinge"), ("train__ema_decay", 1.0), ("loss__label_smoothing", -0.1), ("augment__mix", "blend")],
+     ("loss__name", "hinge"), ("train__ema_decay", 1.0), ("loss__label_smoothing", -0.1), ("augment__mix", "blend"),
+     ("augment__colour", 1)],
 )  # fmt: skip
 def test_bad_values_are_refused_by_key(key: str, value: Any) -> None:
     with pytest.raises(UserError, match=key.replace("__", ".").replace("weight_rule", "given_weights")):

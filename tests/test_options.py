@@ -216,7 +216,7 @@ def test_cutmix_pastes_one_rectangle_of_the_neighbour() -> None:
 def _everything(tiny: Callable[..., Config]) -> Config:
     return tiny(
         loss__name="logit_adjusted", loss__label_smoothing=0.1, optimizer__name="adamw", optimizer__schedule="cosine",
-        augment__flips=True, augment__mix="mixup", sampling__weight_rule="sqrt",
+        augment__flips=True, augment__colour=0.2, augment__mix="mixup", sampling__weight_rule="sqrt",
         optimizer__warmup_epochs=0.2, train__ema_decay=0.9, train__max_steps=12, train__log_every_steps=2,
         train__steps_per_dispatch=2,
     )  # fmt: skip

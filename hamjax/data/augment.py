@@ -3,13 +3,17 @@
 Keras's `ImageDataGenerator(rotation_range=90, zoom_range=.1, width_shift_range=.1,
 height_shift_range=.1)` is followed in what it draws, in the order rotation x shift x
 zoom about the centre (s/2 - .5), and in its defaults: bilinear, edges repeated
-(keras-preprocessing 1.1.2, `affine_transformations.py`).
+(keras-preprocessing 1.1.2, `affine_transformations.py`). Colours, which the paper leaves
+alone, follow PIL's `ImageEnhance`, which torchvision's ColorJitter is made of.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
+
+LUMA = (0.299, 0.587, 0.114)  # grey of red, green, blue: ITU-R 601-2, as PIL's mode L
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Augmentation:
         isotropic_zoom: draw one factor for both axes, as against one each.
         shift: largest displacement, as a share of the side.
         flips: mirror each axis with probability one half.
+        colour: factors of brightness, contrast and saturation lie in [1 - colour, 1 + colour].
     """
 
     rotation: str = "uniform"
@@ -31,6 +36,29 @@ class Augmentation:
     isotropic_zoom: bool = False
     shift: float = 0.1
     flips: bool = False
+    colour: float = 0.0
+
+
+def draw_transforms(
+    augmentation: Augmentation, count: int, size: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Draw all that is done to some images, for `augment` or `hamjax.resident.read_batch`.
+
+    Returns:
+        `affine` [count, 2, 3] and, where colours are jittered, `colour` [count, 3]: factors of
+        brightness, contrast and saturation; float64.
+    """
+    drawn = {"affine": draw_affines(augmentation, count, size, rng)}
+    if augmentation.colour:
+        drawn["colour"] = 1 + augmentation.colour * (2 * rng.random((count, 3)) - 1)
+    return drawn
+
+
+def augment(image: np.ndarray, transform: Mapping[str, np.ndarray], out: np.ndarray) -> None:
+    """Apply one of `draw_transforms` to an image [S, S, 3] uint8, into another."""
+    warp(image, transform["affine"], out)
+    if "colour" in transform:
+        jitter(out, transform["colour"], out)
 
 
 def draw_affines(augmentation: Augmentation, count: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -100,3 +128,20 @@ def warp(image: np.ndarray, affine: np.ndarray, out: np.ndarray) -> None:
         borderMode=cv2.BORDER_REPLICATE,
     )
     cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=out)
+
+
+def jitter(image: np.ndarray, factors: np.ndarray, out: np.ndarray) -> None:
+    """Change brightness, contrast and saturation by PIL's blends, in one product, rounded once.
+
+    With grey(x) of a pixel and its mean m over the image:
+    b c (s x + (1 - s) grey(x)) + b (1 - c) m.
+
+    Args:
+        image: [S, S, 3] uint8.
+        factors: [3]: b, c and s.
+        out: [S, S, 3] uint8, written; may be `image`.
+    """
+    b, c, s = factors
+    linear = b * c * (s * np.eye(3) + (1 - s) * np.tile(LUMA, (3, 1)))
+    mean = np.dot(LUMA, cv2.mean(image)[:3])
+    out[:] = cv2.transform(image, np.c_[linear, np.full(3, b * (1 - c) * mean)])

@@ -14,10 +14,10 @@ import cv2
 import grain
 import numpy as np
 
-from hamjax.data.augment import Augmentation, draw_affines, warp
+from hamjax.data.augment import Augmentation, augment, draw_transforms
 
 # image [B, S, S, 3] uint8, label [B] int32, mask [B] float32 (0 marks padding); a stream without
-# pixels has row [B] int32 and affine [B, 2, 3] float32 instead of image
+# pixels has row [B] int32 and float32 `draw_transforms` instead of image
 Batch = dict[str, np.ndarray]
 
 
@@ -78,22 +78,23 @@ class TrainSource:
     def __getitem__(self, step: int) -> Batch:
         mine = self.share.rows(self.batch_size)
         rows = self.rows(step)[mine]
-        affines = None
+        transforms = {}
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, 3, step))
-            affines = draw_affines(self.augmentation, self.batch_size, self.images.shape[1], rng)[mine]
+            drawn = draw_transforms(self.augmentation, self.batch_size, self.images.shape[1], rng)
+            transforms = {name: values[mine] for name, values in drawn.items()}
         batch = {"label": self.labels[rows], "mask": np.ones(len(rows), np.float32)}
         if self.pixels:
-            return batch | {"image": self._read(rows, affines)}
+            return batch | {"image": self._read(rows, transforms)}
         batch["row"] = rows.astype(np.int32)
-        return batch if affines is None else batch | {"affine": affines.astype(np.float32)}
+        return batch | {name: values.astype(np.float32) for name, values in transforms.items()}
 
-    def _read(self, rows: np.ndarray, affines: np.ndarray | None) -> np.ndarray:
-        if affines is None:
+    def _read(self, rows: np.ndarray, transforms: dict[str, np.ndarray]) -> np.ndarray:
+        if not transforms:
             return self.images[rows]
         image = np.empty((len(rows), *self.images.shape[1:]), np.uint8)
         for i, row in enumerate(rows):
-            warp(self.images[row], affines[i], image[i])
+            augment(self.images[row], {name: values[i] for name, values in transforms.items()}, image[i])
         return image
 
 

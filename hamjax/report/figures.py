@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from hamjax.data.augment import draw_affines, warp
+from hamjax.data.augment import augment, draw_transforms
 from hamjax.data.metadata import CLASSES
 from hamjax.data.splits import TRAIN
 from hamjax.experiment import Experiment, augmentation_of
@@ -127,7 +127,8 @@ def sample_sheet(experiment: Experiment, columns: int = 8) -> Figure:
         for j, row in enumerate(rng.permutation(rows)[:columns]):
             shown = np.array(images[row])
             if augmentation is not None:
-                warp(images[row], draw_affines(augmentation, 1, size, rng)[0], shown)
+                drawn = draw_transforms(augmentation, 1, size, rng)
+                augment(images[row], {name: values[0] for name, values in drawn.items()}, shown)
             sheet[i * pitch : i * pitch + size, j * pitch : j * pitch + size] = shown
     figure = Figure(figsize=(1.4 * WIDTH, 1.4 * WIDTH * len(PAPER_ORDER) / columns), layout="constrained")
     axes = figure.subplots()
