@@ -10,7 +10,8 @@ import pytest
 from hamjax.config import Config
 from hamjax.errors import UserError
 from hamjax.limits import validate
-from hamjax.recipes import MODELS, make_config
+from hamjax.network import require_fitting
+from hamjax.recipes import IMPROVED, MODELS, make_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILE_NAMES = {"cnn": "cnn", "resnet50": "resnet50", "inceptionv3": "inceptionv3", "densenet201": "densenet"}
@@ -52,6 +53,30 @@ def test_recipes_are_the_papers() -> None:
         assert (config.train.global_batch_size, config.data.image_size, config.data.split) == (16, 224, "paper")
 
 
+PAPERS_KEYS = {  # the values of every option that the paper does not use
+    "augment": {"flips": False, "colour": 0, "mix": "none"},
+    "loss": {"name": "cross_entropy", "label_smoothing": 0},
+    "train": {"ema_decay": 0},
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_papers_recipes_use_none_of_the_options_and_the_improved_ones_do(model: str) -> None:
+    paper = make_config(model=model, strategy="s4").to_dict()
+    for topic, keys in PAPERS_KEYS.items():
+        assert {key: paper[topic][key] for key in keys} == keys
+    assert paper["optimizer"]["schedule"] == "plateau"
+    path = CONFIGS / f"{FILE_NAMES[model]}_improved.py"
+    improved = _load(path)
+    assert improved == make_config(model=model, strategy="s4", recipe="improved")
+    assert f"--config configs/{path.name}" in path.read_text()
+    require_fitting(improved)
+    theirs = improved.to_dict()
+    differing = {f"{t}.{k}" for t in paper for k in paper[t] if paper[t][k] != theirs[t][k]}
+    expected = set(IMPROVED) | ({"model.input_scale"} if model != "cnn" else set())
+    assert differing == expected | ({"data.image_size"} if model == "inceptionv3" else set())
+
+
 def test_a_config_survives_being_written_down() -> None:
     config = make_config(model="cnn", strategy="s4", sampling__given_weights=(1.0,) * 7)
     assert Config.from_dict(config.to_dict()) == config
@@ -73,6 +98,8 @@ def test_bad_values_are_refused_by_key(key: str, value: Any) -> None:
 def test_unknown_cells_are_refused(model: str, strategy: str) -> None:
     with pytest.raises(UserError, match="expected one of"):
         make_config(model=model, strategy=strategy)
+    with pytest.raises(UserError, match="recipe: expected one of paper, improved, got 'best'"):
+        make_config(model="cnn", strategy="s1", recipe="best")
 
 
 def test_a_warm_up_as_long_as_the_run_is_refused() -> None:

@@ -1,0 +1,11 @@
+"""DenseNet201, square-root class weights, the improved recipe (`hamjax.recipes.IMPROVED`).
+
+Run: python -m hamjax.main --config configs/densenet_improved.py
+"""
+
+from hamjax.config import Config
+from hamjax.recipes import make_config
+
+
+def get_config() -> Config:
+    return make_config(model="densenet201", strategy="s4", recipe="improved")

@@ -1,0 +1,11 @@
+"""InceptionV3, square-root class weights, the improved recipe (`hamjax.recipes.IMPROVED`).
+
+Run: python -m hamjax.main --config configs/inceptionv3_improved.py
+"""
+
+from hamjax.config import Config
+from hamjax.recipes import make_config
+
+
+def get_config() -> Config:
+    return make_config(model="inceptionv3", strategy="s4", recipe="improved")
