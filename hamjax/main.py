@@ -15,19 +15,23 @@ from hamjax.errors import PreemptedError, UserError
 from hamjax.limits import validate
 from hamjax.train import train
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The config file; see configs/.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run directory; runs/<config name> by default.")
-
 
 def parse(argv: Sequence[str]) -> tuple[Config, Path]:
-    """Read the command line.
+    """Read a command line; nothing is kept, so many can be read one after another.
 
     Raises:
         UserError: a flag, key, value or file is not what it should be.
     """
+    words, values = list(argv), flags.FlagValues()
+    chosen = config_flags.DEFINE_config_file(
+        "config", None, "The config file; see configs/.", flag_values=values, lock_config=True, sys_argv=words
+    )
+    workdir = flags.DEFINE_string(
+        "workdir", None, "The run directory; runs/<config name> by default.", flag_values=values
+    )
     try:
-        rest = flags.FLAGS(list(argv))
-        config = _CONFIG.value
+        rest = values(words)
+        config = chosen.value
         if config is not None:
             _ = config.data  # a config that could not be loaded says why only when it is used
     # A config file is Python and may raise anything; a mistake there is the user's to mend.
@@ -43,8 +47,8 @@ def parse(argv: Sequence[str]) -> tuple[Config, Path]:
     if not isinstance(config, Config):
         raise UserError(f"expected get_config() to return a hamjax Config, got {type(config).__name__}.")
     validate(config)
-    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    return config, Path(_WORKDIR.value or Path("runs", name))
+    name = Path(config_flags.get_config_filename(values["config"])).stem
+    return config, Path(workdir.value or Path("runs", name))
 
 
 def run() -> None:
