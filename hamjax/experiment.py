@@ -25,35 +25,44 @@ from hamjax.sharding import make_mesh, put_replicated, require_divisible
 from hamjax.train_state import TrainState, create_train_state
 
 
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """What a run works with.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the data set's table determines: who is trained on, how often, how long.
 
     Attributes:
-        config: as given.
-        dataset: prepared images, N of them.
         split: [N] partition names.
         epoch_rows: [M] data-set rows of a training epoch, the strategy applied.
         counts: [7] of them per class.
         class_weights: [7] float32.
-        mesh: of all devices.
-        model: a Flax module.
-        tx: an optax transformation.
         steps_per_epoch: full batches.
         num_steps: of the whole run.
     """
 
-    config: Config
-    dataset: Dataset
     split: np.ndarray
     epoch_rows: np.ndarray
     counts: np.ndarray
     class_weights: np.ndarray
+    steps_per_epoch: int
+    num_steps: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment(Plan):
+    """What a run works with: its plan, and what carries it out.
+
+    Attributes:
+        config: as given.
+        dataset: prepared images, N of them.
+        mesh: of all devices.
+        model: a Flax module.
+        tx: an optax transformation.
+    """
+
+    config: Config
+    dataset: Dataset
     mesh: Mesh
     model: Any
     tx: optax.GradientTransformation
-    steps_per_epoch: int
-    num_steps: int
 
     def initial_state(self, *, pretrained: bool = True) -> TrainState:
         """Initialise the network and the optimizer, on every device.
@@ -176,30 +185,36 @@ def build_experiment(config: Config, say: Say = print) -> Experiment:
         synthetic_images=config.data.synthetic_images,
         say=say,
     )
-    split = splits.make_split(
-        dataset.metadata, config.data.split, seed=config.data.split_seed, stratify=config.data.stratify
+    plan = make_plan(config, dataset.metadata)
+    tx = make_optimizer(
+        config.optimizer.name,
+        weight_decay=config.optimizer.weight_decay,
+        shape=_schedule(config, plan.steps_per_epoch, plan.num_steps).shape,
     )
-    epoch_rows, counts, class_weights = _apply_strategy(config, dataset, split)
+    return Experiment(
+        config=config, dataset=dataset, mesh=mesh, model=make_network(config, mesh.size), tx=tx, **vars(plan)
+    )
+
+
+def make_plan(config: Config, metadata: Metadata) -> Plan:
+    """Draw the split, apply the strategy, count the steps; no image and no device is needed.
+
+    Raises:
+        UserError: a partition or an epoch would be empty.
+    """
+    split = splits.make_split(metadata, config.data.split, seed=config.data.split_seed, stratify=config.data.stratify)
+    epoch_rows, counts, class_weights = _apply_strategy(config, metadata, split)
     train_size = int((split == splits.TRAIN).sum())
     taken = len(epoch_rows) if config.sampling.epoch_size == "natural" else train_size
     steps_per_epoch = taken // config.train.global_batch_size
     _require_enough(config, split, steps_per_epoch)
     num_steps = config.train.epochs * steps_per_epoch
     num_steps = min(num_steps, config.train.max_steps) if config.train.max_steps else num_steps
-    return Experiment(
-        config=config,
-        dataset=dataset,
+    return Plan(
         split=split,
         epoch_rows=epoch_rows,
         counts=counts,
         class_weights=class_weights,
-        mesh=mesh,
-        model=make_network(config, mesh.size),
-        tx=make_optimizer(
-            config.optimizer.name,
-            weight_decay=config.optimizer.weight_decay,
-            shape=_schedule(config, steps_per_epoch, num_steps).shape,
-        ),
         steps_per_epoch=steps_per_epoch,
         num_steps=num_steps,
     )
@@ -246,16 +261,16 @@ def _schedule(config: Config, steps_per_epoch: int, num_steps: int) -> Schedule:
     return SCHEDULES[chosen.schedule](settings)
 
 
-def _apply_strategy(config: Config, dataset: Dataset, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _apply_strategy(config: Config, metadata: Metadata, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the rows of an epoch, their counts per class, and the class weights."""
     chosen, strategy = config.sampling, sampling.STRATEGIES[config.sampling.strategy]
     train_rows = np.flatnonzero(split == splits.TRAIN)
-    labels = dataset.metadata.label[train_rows]
+    labels = metadata.label[train_rows]
     original = np.bincount(labels, minlength=len(CLASSES))
     counts = sampling.target_counts(
         strategy.oversample,
         original,
-        dataset.metadata.class_counts(),
+        metadata.class_counts(),
         threshold=chosen.threshold,
         threshold_on=chosen.threshold_on,
     )

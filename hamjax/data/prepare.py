@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from hamjax.data.cache import Dataset, Say, load_cache
 from hamjax.data.metadata import RECORDS_VERSION, Metadata
-from hamjax.data.records import Records, write_records
+from hamjax.data.records import Records, read_columns, write_records
 from hamjax.data.sources import LocalSource, Source
 from hamjax.data.synthetic import SyntheticSource
 from hamjax.data.verify import verify
@@ -72,6 +72,23 @@ def prepare(
             f"{root}: expected a folder that data can be written to, got {error}; "
             "free some space or name another one with --config.data.data_dir (--data-dir)."
         ) from error
+
+
+def read_table(
+    *, name: str, source_dir: str, data_dir: str, allow_missing: bool = False, synthetic_images: int = 2500
+) -> Metadata | None:
+    """Return the table alone, preparing nothing; nothing if there is no data yet.
+
+    It may name images that `prepare` goes on without. Arguments are those of `prepare`.
+
+    Raises:
+        UserError: see `LocalSource`; or the records are damaged.
+    """
+    source = _open_source(name, source_dir, synthetic_images, allow_missing)
+    if source is not None:
+        return source.metadata
+    folder = Path(data_dir) / name / RECORDS_VERSION
+    return read_columns(Records(folder)) if _stored_details(folder) else None
 
 
 @contextlib.contextmanager
