@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "train": {"checkpoint", "config", "distributed", "experiment", "judgement", "limits", "loop", "network", "report",
               "run_directory", "train_state"},
     "main": {"config", "limits", "train"},
+    "grid": {"config", "data", "experiment", "main", "metrics", "report", "run_directory", "telemetry"},
     "__init__": {"config", "evaluate", "models", "pretrained", "recipes", "train"},
 }  # fmt: skip
 HOMES = {

@@ -1,0 +1,1 @@
+"""The paper's grid: networks times strategies times seeds, and its tables beside ours."""
