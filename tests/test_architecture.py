@@ -52,7 +52,7 @@ HOMES = {
     "ml_collections": {"main"},
     "absl": {"main"},
     "matplotlib": {"report"},
-    "markupsafe": {"report"},
+    "markupsafe": {"report", "grid"},
     "clu": {"metrics"},
     "tensorboardX": {"telemetry"},
     "tensorflow": set(),

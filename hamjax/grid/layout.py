@@ -22,8 +22,7 @@ LEGEND = (
     "bcc 35, bkl 88, df 8, nv 883, mel 46, vasc 13), its rounding added. Only the paper protocol is marked: the others "
     "test on another mix of classes.",
     "overall: micro average, equal to the accuracy. mean: over classes; of recall it is the balanced accuracy. The "
-    "published means are those of the paper's rows, which do not say whether the CNN's is S2 or S3, InceptionV3's S1 "
-    "or S4.",
+    "published means are those of the paper's rows.",
 )
 CSV_HEADER = ("protocol", "row", "column", "ours", "sd", "seeds", "low", "high", "published", "published_low",
               "published_high", "noise")  # fmt: skip

@@ -11,8 +11,12 @@ from hamjax.grid.protocols import Block
 from hamjax.grid.results import Result
 from hamjax.grid.tables import Table
 from hamjax.report import markup
+from hamjax.report.markup import join
 from hamjax.report.networks import TITLES
+from hamjax.report.page import STYLE
+from hamjax.report.sections.about import LICENCE
 
+TITLE = "The paper's grid: Tables 4 to 7, ours beside the published"
 OVERSAMPLED, BOTH = ("s2", "s3"), ("s5",)  # Figure 6 sets oversampling against oversampling and weights
 
 
@@ -24,8 +28,9 @@ def page(blocks: Sequence[Block], compared: Table | None, notes: Sequence[str]) 
         compared: the protocols side by side, if there are several.
         notes: such as the cells that failed.
     """
-    parts = [Markup("<h1>{}</h1>").format("The paper's grid")]
-    parts += [Markup('<p class="alarm">{}</p>').format(note) for note in notes]
+    alarms = join("<li>{}</li>", notes)
+    parts = [Markup('<section class="alarms" role="alert"><ul>{}</ul></section>').format(alarms)] if notes else []
+    parts.append(Markup("<h1>{}</h1><p>Research software, <strong>not a medical device</strong>.</p>").format(TITLE))
     if compared:
         parts.append(_table(compared, ""))
     for block in blocks:
@@ -35,7 +40,14 @@ def page(blocks: Sequence[Block], compared: Table | None, notes: Sequence[str]) 
         parts += _figures(block)
     parts.append(Markup("<h2>How to read this</h2>"))
     parts += [markup.paragraph(line) for line in LEGEND]
-    return str(markup.NOTHING.join(parts))
+    parts.append(markup.note(LICENCE))
+    return str(
+        Markup(
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width,initial-scale=1">'
+            "<title>{}</title><style>{}</style></head><body>{}</body></html>\n"
+        ).format(TITLE, Markup(STYLE.read_text(encoding="utf-8")), markup.NOTHING.join(parts))
+    )
 
 
 def _table(table: Table, where: str) -> Markup:

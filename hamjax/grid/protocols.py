@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from hamjax.grid.published import best_strategies
 from hamjax.grid.results import Result
 from hamjax.grid.tables import Table, choose_strategies, make_tables, merit
 from hamjax.report.networks import TITLES
@@ -46,7 +47,10 @@ class Block:
 def make_block(protocol: str, models: Sequence[str], results: Sequence[Result]) -> Block:
     """Make a protocol's tables and what is said of them."""
     best = choose_strategies(protocol, results)
-    chosen = ", ".join(f"{TITLES[model]} {result.strategy.upper()}" for model, result in best.items())
+    chosen = [
+        f"{TITLES[model]} {result.strategy.upper()} (the paper: {' or '.join(map(str.upper, best_strategies(model)))})"
+        for model, result in best.items()
+    ]
     lines = [f"Protocol {protocol}: tested on {TESTED_ON[protocol]}."]
     if results:
         report = results[0].reports[0]
@@ -56,7 +60,7 @@ def make_block(protocol: str, models: Sequence[str], results: Sequence[Result]) 
             f"accuracy {report['majority_baseline_accuracy']:.3f}, balanced accuracy "
             f"{report['majority_baseline_balanced_accuracy']:.3f}."
         )
-    lines.append(f"Strategy chosen by {CHOSEN_BY[protocol]}: {chosen or 'none has run'}.")
+    lines.append(f"Strategy chosen by {CHOSEN_BY[protocol]}: {', '.join(chosen) or 'none has run'}.")
     return Block(protocol, tuple(lines), tuple(make_tables(protocol, models, results)), tuple(results), best)
 
 

@@ -41,3 +41,9 @@ PER_CLASS = {
 # Images per class of a test part as the paper describes it: 20% of the lesions with one image,
 # by class, in the order of PER_CLASS. The paper's own supports are not given.
 SUPPORT = (30, 35, 88, 8, 883, 46, 13)
+
+
+def best_strategies(model: str) -> list[str]:
+    """Return whose Tables 5 to 7 show; where two are equally accurate, the paper does not say which."""
+    accuracy = {strategy: row[MODELS.index(model)] for strategy, row in ACCURACY.items()}
+    return [strategy for strategy, value in accuracy.items() if value == max(accuracy.values())]

@@ -73,9 +73,8 @@ def make_tables(protocol: str, models: Sequence[str], results: Sequence[Result])
         for model in models:
             chosen = best.get(model)
             ours = [chosen and chosen.score(metric, column) for column in COLUMNS]
-            name = f"{TITLES[model]} {chosen.strategy.upper()}" if chosen else TITLES[model]
             theirs = published_scores(metric, model)
-            rows[name] = tuple(_entry(a, b, compare) for a, b in zip(ours, theirs, strict=True))
+            rows[TITLES[model]] = tuple(_entry(a, b, compare) for a, b in zip(ours, theirs, strict=True))
         tables.append(Table(f"table{number}", f"Table {number}: {NAMES[metric]}", 2, COLUMNS, rows))
     return tables
 
@@ -146,9 +145,7 @@ def _published_accuracy(model: str, strategy: str) -> Score:
 
 def _published_balanced(model: str, strategy: str) -> Score | None:
     """Return the mean recall of Table 6, where this strategy may be the one it shows."""
-    column = published.MODELS.index(model)
-    best = max(row[column] for row in published.ACCURACY.values())
-    return published_scores("recall", model)[-1] if published.ACCURACY[strategy][column] == best else None
+    return published_scores("recall", model)[-1] if strategy in published.best_strategies(model) else None
 
 
 def _entry(ours: Score | None, theirs: Score | None, compare: bool) -> Entry:
