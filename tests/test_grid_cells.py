@@ -216,7 +216,7 @@ def _wait_for_step(workdir: Path, step: int, process: subprocess.Popen[str]) -> 
 @pytest.mark.slow
 def test_a_grid_killed_twice_ends_as_one_left_alone(tmp_path: Path, data_dir: Path) -> None:
     alone, output = _start(tmp_path / "alone", data_dir), ""
-    output, _ = alone.communicate(timeout=300)
+    output, _ = alone.communicate(timeout=900)
     assert alone.returncode == 0, output
     first, second = (Path("paper", f"cnn_{strategy}_seed0") for strategy in ("s1", "s5"))
 
@@ -226,9 +226,9 @@ def test_a_grid_killed_twice_ends_as_one_left_alone(tmp_path: Path, data_dir: Pa
     with _start(tmp_path / "killed", data_dir) as process:
         _wait_for_step(tmp_path / "killed" / second, 50, process)
         os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(60) == PreemptedError.exit_status
+        assert process.wait(300) == PreemptedError.exit_status
     with _start(tmp_path / "killed", data_dir) as process:
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output
     assert "[1/2] paper/cnn_s1_seed0: finished before" in output
     for path in (first / "report" / "predictions_test.csv", second / "report" / "predictions_test.csv",
