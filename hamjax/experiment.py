@@ -175,16 +175,7 @@ def build_experiment(config: Config, say: Say = print) -> Experiment:
     """
     mesh = make_mesh()
     require_divisible("train.global_batch_size", config.train.global_batch_size, mesh.size)
-    dataset = prepare(
-        name=config.data.name,
-        source_dir=config.data.source_dir,
-        data_dir=config.data.data_dir,
-        image_size=config.data.image_size,
-        resize=config.data.resize,
-        allow_missing=config.data.allow_missing,
-        synthetic_images=config.data.synthetic_images,
-        say=say,
-    )
+    dataset = prepare_data(config, say)
     plan = make_plan(config, dataset.metadata)
     tx = make_optimizer(
         config.optimizer.name,
@@ -193,6 +184,20 @@ def build_experiment(config: Config, say: Say = print) -> Experiment:
     )
     return Experiment(
         config=config, dataset=dataset, mesh=mesh, model=make_network(config, mesh.size), tx=tx, **vars(plan)
+    )
+
+
+def prepare_data(config: Config, say: Say = print) -> Dataset:
+    """Return the images a config names, preparing whatever of them is not there yet; see `data.prepare`."""
+    return prepare(
+        name=config.data.name,
+        source_dir=config.data.source_dir,
+        data_dir=config.data.data_dir,
+        image_size=config.data.image_size,
+        resize=config.data.resize,
+        allow_missing=config.data.allow_missing,
+        synthetic_images=config.data.synthetic_images,
+        say=say,
     )
 
 

@@ -1,6 +1,7 @@
 """The cells of the grid: which there are, how far each one is, how long it will take."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -114,18 +115,15 @@ def list_cells(
         if any(word.startswith(f"--config.{key}=") for word in overrides):
             raise UserError(f"--config.{key}: expected {option} in its place, as each cell has its own.")
     cells = []
-    for protocol in protocols:
-        for seed in seeds:
-            for model in models:
-                for strategy in strategies:
-                    for split in PROTOCOLS[protocol]:
-                        fold = f"_{split}" if len(PROTOCOLS[protocol]) > 1 else ""
-                        workdir = root / protocol / f"{model}_{strategy}_seed{seed}{fold}"
-                        file = configs / f"{CONFIG_NAMES.get(model, model)}_{strategy}.py"
-                        words = ("--config", str(file), f"--config.data.split={split}", f"--config.train.seed={seed}",
-                                 *overrides, "--workdir", str(workdir))  # fmt: skip
-                        config, _ = parse(["reproduce", *words])
-                        cells.append(Cell(protocol, model, strategy, seed, split, workdir, words, config))
+    for protocol, seed, model, strategy in itertools.product(protocols, seeds, models, strategies):
+        file = configs / f"{CONFIG_NAMES.get(model, model)}_{strategy}.py"
+        for split in PROTOCOLS[protocol]:
+            fold = f"_{split}" if len(PROTOCOLS[protocol]) > 1 else ""
+            workdir = root / protocol / f"{model}_{strategy}_seed{seed}{fold}"
+            words = ("--config", str(file), f"--config.data.split={split}", f"--config.train.seed={seed}",
+                     *overrides, "--workdir", str(workdir))  # fmt: skip
+            config, _ = parse(["reproduce", *words])
+            cells.append(Cell(protocol, model, strategy, seed, split, workdir, words, config))
     return cells
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hamjax.data.prepare import prepare, read_table
+from hamjax.data.prepare import read_table
 from hamjax.errors import UserError, name_some
-from hamjax.experiment import make_plan
+from hamjax.experiment import make_plan, prepare_data
 from hamjax.grid import layout, page
 from hamjax.grid.cells import Cell, describe, read_state
 from hamjax.grid.protocols import make_block, side_by_side
@@ -39,17 +39,7 @@ def run(cells: Sequence[Cell], say: Say = say_now) -> list[Cell]:
         UserError: the data is not what it should be.
         PreemptedError: SIGTERM came.
     """
-    data = cells[0].config.data
-    dataset = prepare(
-        name=data.name,
-        source_dir=data.source_dir,
-        data_dir=data.data_dir,
-        image_size=data.image_size,
-        resize=data.resize,
-        allow_missing=data.allow_missing,
-        synthetic_images=data.synthetic_images,
-        say=say,
-    )
+    dataset = prepare_data(cells[0].config, say)
     for cell in cells:
         make_plan(cell.config, dataset.metadata)  # what cannot be split fails before the first hour
     return run_cells(cells, say)
