@@ -10,40 +10,18 @@ import optax
 from jax.sharding import Mesh
 
 from hamjax.config import Config
-from hamjax.data import sampling, splits
+from hamjax.data import splits
 from hamjax.data.augment import Augmentation
 from hamjax.data.cache import Dataset, Say
 from hamjax.data.metadata import CLASSES, Metadata
 from hamjax.data.pipeline import TrainSource
-from hamjax.data.prepare import prepare
-from hamjax.errors import UserError
 from hamjax.metrics.demographics import demographics
 from hamjax.models import count_parameters
 from hamjax.network import count_trainable, frozen_at, initial_variables, make_network
 from hamjax.optim import SCHEDULES, Schedule, ScheduleSettings, make_optimizer
+from hamjax.plan import Plan, make_plan, prepare_data
 from hamjax.sharding import make_mesh, put_replicated, require_divisible
 from hamjax.train_state import TrainState, create_train_state
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What the data set's table determines: who is trained on, how often, how long.
-
-    Attributes:
-        split: [N] partition names.
-        epoch_rows: [M] data-set rows of a training epoch, the strategy applied.
-        counts: [7] of them per class.
-        class_weights: [7] float32.
-        steps_per_epoch: full batches.
-        num_steps: of the whole run.
-    """
-
-    split: np.ndarray
-    epoch_rows: np.ndarray
-    counts: np.ndarray
-    class_weights: np.ndarray
-    steps_per_epoch: int
-    num_steps: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -187,44 +165,6 @@ def build_experiment(config: Config, say: Say = print) -> Experiment:
     )
 
 
-def prepare_data(config: Config, say: Say = print) -> Dataset:
-    """Return the images a config names, preparing whatever of them is not there yet; see `data.prepare`."""
-    return prepare(
-        name=config.data.name,
-        source_dir=config.data.source_dir,
-        data_dir=config.data.data_dir,
-        image_size=config.data.image_size,
-        resize=config.data.resize,
-        allow_missing=config.data.allow_missing,
-        synthetic_images=config.data.synthetic_images,
-        say=say,
-    )
-
-
-def make_plan(config: Config, metadata: Metadata) -> Plan:
-    """Draw the split, apply the strategy, count the steps; no image and no device is needed.
-
-    Raises:
-        UserError: a partition or an epoch would be empty.
-    """
-    split = splits.make_split(metadata, config.data.split, seed=config.data.split_seed, stratify=config.data.stratify)
-    epoch_rows, counts, class_weights = _apply_strategy(config, metadata, split)
-    train_size = int((split == splits.TRAIN).sum())
-    taken = len(epoch_rows) if config.sampling.epoch_size == "natural" else train_size
-    steps_per_epoch = taken // config.train.global_batch_size
-    _require_enough(config, split, steps_per_epoch)
-    num_steps = config.train.epochs * steps_per_epoch
-    num_steps = min(num_steps, config.train.max_steps) if config.train.max_steps else num_steps
-    return Plan(
-        split=split,
-        epoch_rows=epoch_rows,
-        counts=counts,
-        class_weights=class_weights,
-        steps_per_epoch=steps_per_epoch,
-        num_steps=num_steps,
-    )
-
-
 def steps_per_dispatch(config: Config) -> int:
     """Resolve 0: several steps at once where dispatch, not arithmetic, is the limit."""
     return config.train.steps_per_dispatch or (1 if jax.default_backend() == "cpu" else 8)
@@ -264,39 +204,3 @@ def _schedule(config: Config, steps_per_epoch: int, num_steps: int) -> Schedule:
         num_steps=num_steps,
     )
     return SCHEDULES[chosen.schedule](settings)
-
-
-def _apply_strategy(config: Config, metadata: Metadata, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the rows of an epoch, their counts per class, and the class weights."""
-    chosen, strategy = config.sampling, sampling.STRATEGIES[config.sampling.strategy]
-    train_rows = np.flatnonzero(split == splits.TRAIN)
-    labels = metadata.label[train_rows]
-    original = np.bincount(labels, minlength=len(CLASSES))
-    counts = sampling.target_counts(
-        strategy.oversample,
-        original,
-        metadata.class_counts(),
-        threshold=chosen.threshold,
-        threshold_on=chosen.threshold_on,
-    )
-    weights = np.ones(len(CLASSES), np.float32)
-    if strategy.weighted:
-        weights = sampling.class_weights(
-            chosen.weight_rule,
-            counts if chosen.weights_from == "effective" else original,
-            beta=chosen.effective_beta,
-            given=chosen.given_weights,
-        )
-    index = sampling.resample(labels, counts, seed=config.train.seed, draw=chosen.draw)
-    return train_rows[index], counts, weights
-
-
-def _require_enough(config: Config, split: np.ndarray, steps_per_epoch: int) -> None:
-    empty = [part for part in splits.PARTITIONS if not (split == part).any()]
-    if empty:
-        raise UserError(f"data.split={config.data.split}: got no image for {', '.join(empty)}; use more data.")
-    if steps_per_epoch == 0:
-        raise UserError(
-            f"train.global_batch_size={config.train.global_batch_size}: expected at most the "
-            f"{(split == splits.TRAIN).sum()} training images; set --config.train.global_batch_size."
-        )

@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "pretrained": {"models"},
     "resident": {"data", "sharding"},
     "network": {"config", "data", "models", "pretrained"},
-    "experiment": {"config", "data", "metrics", "models", "network", "optim", "sharding", "train_state"},
+    "plan": {"config", "data"},
+    "experiment": {"config", "data", "metrics", "models", "network", "optim", "plan", "sharding", "train_state"},
     "run_directory": {"config", "data", "experiment"},
     "judgement": {"data", "metrics"},
     "predict": {"averaging", "config", "data", "experiment", "gradcam", "network", "sharding",
@@ -35,7 +36,7 @@ MAY_IMPORT = {
     "train": {"checkpoint", "config", "distributed", "experiment", "judgement", "limits", "loop", "network", "report",
               "run_directory", "train_state"},
     "main": {"config", "limits", "train"},
-    "grid": {"config", "data", "experiment", "main", "metrics", "report", "run_directory", "telemetry"},
+    "grid": {"config", "data", "main", "metrics", "plan", "report", "run_directory", "telemetry"},
     "__init__": {"config", "evaluate", "models", "pretrained", "recipes", "train"},
 }  # fmt: skip
 HOMES = {

@@ -14,9 +14,9 @@ import reproduce as script
 
 from hamjax.data.synthetic import SyntheticSource
 from hamjax.errors import PreemptedError, UserError
-from hamjax.experiment import make_plan
 from hamjax.grid import reproduce, runner
 from hamjax.grid.cells import describe, read_state, require_own_folders
+from hamjax.plan import make_plan
 from tests.grid_runs import cells_of, finish, write_records
 
 WAIT = "while :; do sleep 0.05; done"

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from hamjax.data.prepare import read_table
 from hamjax.errors import UserError, name_some
-from hamjax.experiment import make_plan, prepare_data
 from hamjax.grid import layout, page
 from hamjax.grid.cells import Cell, describe, read_state
 from hamjax.grid.protocols import make_block, side_by_side
 from hamjax.grid.results import read_results
 from hamjax.grid.runner import Say, run_cells, say_now
+from hamjax.plan import make_plan, prepare_data
 from hamjax.run_directory import write_atomically
 
 
