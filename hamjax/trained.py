@@ -56,10 +56,9 @@ class TrainedRun:
         if not folder.is_dir():
             raise UserError(f"{folder}: expected the checkpoints of a run, got none; train first.")
         variables = initial_variables(self.config, self.model, pretrained=False)
-        ema = self.config.train.ema_decay > 0
-        blank = put_replicated(create_train_state(variables, optax.identity(), ema=ema), self.mesh)
-        names = ("step", "params", "batch_stats", *(["ema"] if ema else []))
-        kept = {name: getattr(blank, name) for name in names}
+        blank = create_train_state(variables, optax.identity(), ema=self.config.train.ema_decay > 0)
+        blank = put_replicated(blank, self.mesh)
+        kept = {name: getattr(blank, name) for name in ("step", "params", "batch_stats", "ema")}
         with contextlib.closing(Checkpoints(folder, self.record.identity(), read_only=True)) as checkpoints:
             kind, step = _find_checkpoint(checkpoints, self.config, asked)
             saved = checkpoints.restore_part(kind, step, {"state": kept})

@@ -242,6 +242,7 @@ def test_a_run_with_every_option_goes_on_as_if_it_had_not_been_stopped(
     assert resumed is not None
     jax.tree.map(np.testing.assert_array_equal, resumed.state, undisturbed.state)
     assert resumed.report.summary_json() == undisturbed.report.summary_json()
+    assert hamjax.evaluate(tmp_path / "run").summary["loss"] == undisturbed.report.summary["loss"]  # of the averages
     records = [read_records(tmp_path / name / "metrics.jsonl") for name in ("undisturbed", "run")]
     rates, again = ([line["train/learning_rate"] for line in lines if "train/loss" in line] for lines in records)
     assert rates == again
