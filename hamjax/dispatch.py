@@ -5,18 +5,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from hamjax.compiler import compiler_options
 from hamjax.data.pipeline import Batch
-from hamjax.data.sampling import log_prior
 from hamjax.experiment import Experiment
-from hamjax.losses import Loss
 from hamjax.metrics.training import TrainMetrics
-from hamjax.mixing import MIXES
 from hamjax.models.trainable import trainable_mask
 from hamjax.network import input_scale
+from hamjax.parts import loss_of, mix_of
 from hamjax.resident import put_images, read_batch
 from hamjax.train_state import TrainState
 from hamjax.train_step import compile_train_step, make_train_step
@@ -53,11 +50,11 @@ class Dispatcher:
         step = make_train_step(
             model,
             experiment.tx,
-            loss=self._loss(),
+            loss=loss_of(config, experiment.counts, experiment.class_weights),
             input_scale=input_scale(config),
             seed=config.train.seed,
             trainable=trainable,
-            mix=self._mix(),
+            mix=mix_of(config),
             ema_decay=config.train.ema_decay,
         )
         read = functools.partial(read_batch, mesh=experiment.mesh) if self._images else None
@@ -67,24 +64,6 @@ class Dispatcher:
             read=read,
             compiler_options=compiler_options(config.model.name),
         )
-
-    def _loss(self) -> Loss:
-        experiment, chosen = self._experiment, self._experiment.config.loss
-        return Loss(
-            class_weights=jnp.asarray(experiment.class_weights),
-            name=chosen.name,
-            normalize=chosen.normalize,
-            label_smoothing=chosen.label_smoothing,
-            gamma=chosen.gamma,
-            tau=chosen.tau,
-            log_prior=jnp.asarray(log_prior(experiment.counts, experiment.class_weights)),
-        )
-
-    def _mix(self) -> Callable[..., tuple[jax.Array, jax.Array]] | None:
-        chosen = self._experiment.config.augment
-        if not chosen.enabled or chosen.mix == "none":
-            return None
-        return functools.partial(MIXES[chosen.mix], alpha=chosen.mix_alpha)
 
 
 def stack_batches(stream: Iterator[Batch], plan: list[int]) -> Iterator[dict[str, np.ndarray]]:

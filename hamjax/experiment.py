@@ -11,14 +11,14 @@ from jax.sharding import Mesh
 
 from hamjax.config import Config
 from hamjax.data import splits
-from hamjax.data.augment import Augmentation
 from hamjax.data.cache import Dataset, Say
 from hamjax.data.metadata import CLASSES, Metadata
 from hamjax.data.pipeline import TrainSource
 from hamjax.metrics.demographics import demographics
 from hamjax.models import count_parameters
 from hamjax.network import count_trainable, frozen_at, initial_variables, make_network
-from hamjax.optim import SCHEDULES, Schedule, ScheduleSettings, make_optimizer
+from hamjax.optim import Schedule, make_optimizer
+from hamjax.parts import augmentation_of, schedule_of
 from hamjax.plan import Plan, make_plan, prepare_data
 from hamjax.sharding import make_mesh, put_replicated, require_divisible
 from hamjax.train_state import TrainState, create_train_state
@@ -75,7 +75,7 @@ class Experiment(Plan):
 
     def schedule(self) -> Schedule:
         """Return the learning rate at its start."""
-        return _schedule(self.config, self.steps_per_epoch, self.num_steps)
+        return schedule_of(self.config, self.steps_per_epoch, self.num_steps)
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint of this run is recognised by."""
@@ -158,7 +158,7 @@ def build_experiment(config: Config, say: Say = print) -> Experiment:
     tx = make_optimizer(
         config.optimizer.name,
         weight_decay=config.optimizer.weight_decay,
-        shape=_schedule(config, plan.steps_per_epoch, plan.num_steps).shape,
+        shape=schedule_of(config, plan.steps_per_epoch, plan.num_steps).shape,
     )
     return Experiment(
         config=config, dataset=dataset, mesh=mesh, model=make_network(config, mesh.size), tx=tx, **vars(plan)
@@ -174,33 +174,3 @@ def num_threads(config: Config) -> int:
     """Resolve -1: one thread a core, sixteen at most."""
     chosen = config.data.num_threads
     return chosen if chosen >= 0 else min(os.cpu_count() or 1, 16)
-
-
-def augmentation_of(config: Config) -> Augmentation | None:
-    """Return the ranges of the augmentation, or nothing."""
-    chosen = config.augment
-    if not chosen.enabled:
-        return None
-    return Augmentation(
-        rotation=chosen.rotation,
-        degrees=chosen.degrees,
-        zoom=chosen.zoom,
-        isotropic_zoom=chosen.isotropic_zoom,
-        shift=chosen.shift,
-        flips=chosen.flips,
-        colour=chosen.colour,
-    )
-
-
-def _schedule(config: Config, steps_per_epoch: int, num_steps: int) -> Schedule:
-    chosen = config.optimizer
-    settings = ScheduleSettings(
-        learning_rate=chosen.learning_rate,
-        floor=chosen.min_learning_rate,
-        factor=chosen.factor,
-        patience=chosen.patience,
-        min_delta=chosen.min_delta,
-        warmup_steps=round(chosen.warmup_epochs * steps_per_epoch),
-        num_steps=num_steps,
-    )
-    return SCHEDULES[chosen.schedule](settings)

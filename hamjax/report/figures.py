@@ -11,7 +11,8 @@ from matplotlib.ticker import PercentFormatter
 from hamjax.data.augment import augment, draw_transforms
 from hamjax.data.metadata import CLASSES
 from hamjax.data.splits import TRAIN
-from hamjax.experiment import Experiment, augmentation_of
+from hamjax.experiment import Experiment
+from hamjax.parts import augmentation_of
 from hamjax.report.text import PAPER_ORDER
 
 # Told apart by everyone, and in grey by their lightness (Okabe and Ito 2002).
