@@ -13,7 +13,7 @@ NOT_RUN = "not run"
 
 def main() -> None:
     """Print all of them."""
-    for lines in (describe_input(), describe_steps()):
+    for lines in (describe_input(), describe_steps(), describe_starts(), describe_loops()):
         print(lines, end="\n\n")
 
 
@@ -36,6 +36,31 @@ def describe_steps() -> str:
         name = f"{chosen['model']}, {chosen['image_size']} px, batch {chosen['batch_size']}"
         rows.append([name, *(_cell(results, peer) for peer in PEERS)])
     return table(["training step (inference)", *(f"against {name}" for name in PEERS.values())], rows)
+
+
+def describe_starts() -> str:
+    """Return the seconds of each phase of a start, medians, and how starts compare."""
+    record = _read("startup")
+    chosen, median = record["settings"], record["results"]["median_seconds"]
+    name = f"a start of {chosen['model']}, {chosen['image_size']} px, seconds"
+    phases = list(next(iter(median.values())))
+    rows = [[kind, *(f"{found[phase]:.1f}" for phase in phases)] for kind, found in median.items()]
+    ratios = [
+        [what, f"{found['median']:.2f} ({found['least']:.2f}-{found['most']:.2f})"]
+        for what, found in record["results"]["ratios"].items()
+    ]
+    return table([name, *phases], rows) + "\n\n" + table(["ratio", "median"], ratios)
+
+
+def describe_loops() -> str:
+    """Return how much of a held batch's rate the real loop reaches, and what it waits for."""
+    rows = [
+        [f"{model}, {found['image_size']} px",
+         f"{found['ratio']['median']:.3f} ({found['ratio']['least']:.3f}-{found['ratio']['most']:.3f})",
+         f"{found['data_wait_share']:.1%}", f"{1e3 * found['checkpoint_blocking_seconds']:.0f} ms"]
+        for model, found in _read("end_to_end")["results"].items()
+    ]  # fmt: skip
+    return table(["the real loop", "of a held batch's rate", "waits for data", "a save blocks"], rows)
 
 
 def _cell(results: dict[str, Any], peer: str) -> str:

@@ -86,3 +86,5 @@ def test_the_readme_shows_the_speed_that_was_measured() -> None:
     readme = (ROOT / "README.md").read_text()
     assert print_speed.describe_input() in readme
     assert print_speed.describe_steps() in readme
+    for block in (*print_speed.describe_starts().split("\n\n"), print_speed.describe_loops()):
+        assert block in readme
