@@ -13,7 +13,7 @@ from hamjax.grid.tables import Table
 from hamjax.report import markup
 from hamjax.report.markup import join
 from hamjax.report.networks import TITLES
-from hamjax.report.page import STYLE
+from hamjax.report.page import document
 from hamjax.report.sections.about import LICENCE
 
 TITLE = "The paper's grid: Tables 4 to 7, ours beside the published"
@@ -28,9 +28,8 @@ def page(blocks: Sequence[Block], compared: Table | None, notes: Sequence[str]) 
         compared: the protocols side by side, if there are several.
         notes: such as the cells that failed.
     """
-    alarms = join("<li>{}</li>", notes)
-    parts = [Markup('<section class="alarms" role="alert"><ul>{}</ul></section>').format(alarms)] if notes else []
-    parts.append(Markup("<h1>{}</h1><p>Research software, <strong>not a medical device</strong>.</p>").format(TITLE))
+    intro = "<h1>{}</h1><p>Research software, <strong>not a medical device</strong>.</p>"
+    parts = [Markup(intro).format(TITLE)]
     if compared:
         parts.append(_table(compared, ""))
     for block in blocks:
@@ -39,15 +38,9 @@ def page(blocks: Sequence[Block], compared: Table | None, notes: Sequence[str]) 
         parts += [_table(table, f", protocol {block.protocol}") for table in block.tables]
         parts += _figures(block)
     parts.append(Markup("<h2>How to read this</h2>"))
-    parts += [markup.paragraph(line) for line in LEGEND]
-    parts.append(markup.note(LICENCE))
-    return str(
-        Markup(
-            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width,initial-scale=1">'
-            "<title>{}</title><style>{}</style></head><body>{}</body></html>\n"
-        ).format(TITLE, Markup(STYLE.read_text(encoding="utf-8")), markup.NOTHING.join(parts))
-    )
+    parts += [*map(markup.paragraph, LEGEND), markup.note(LICENCE)]
+    alarms = Markup('<section class="alarms" role="alert"><ul>{}</ul></section>').format(join("<li>{}</li>", notes))
+    return document(TITLE, Markup("{}<main>{}</main>").format(alarms if notes else "", markup.NOTHING.join(parts)))
 
 
 def _table(table: Table, where: str) -> Markup:

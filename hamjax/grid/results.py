@@ -73,7 +73,8 @@ class Result:
         """
         figures = [_figure(report, metric, column) for report in self.reports]
         values = np.array([value for value, _ in figures])
-        ends = [(interval["low"], interval["high"]) for _, interval in figures if interval is not None]
+        # Resampling what never happened gives an interval without width, which is none.
+        ends = [(found["low"], found["high"]) for _, found in figures if found and found["low"] < found["high"]]
         middle = np.mean(ends, axis=0).tolist() if len(ends) == len(values) else None
         return Score(
             value=float(values.mean()),

@@ -32,20 +32,27 @@ def page(evidence: Evidence) -> str:
     sections.append(Section("guidelines", "Reporting guidelines", checklist_blocks(recorded)))
     summary = evidence.summary
     title = _title(summary)
-    html = Markup(
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        "<title>{title}</title><style>{style}</style></head><body>{alarms}<main><h1>{title}</h1><p>{headline}</p>"
-        '<nav aria-label="Contents"><ul>{contents}</ul></nav>{sections}</main></body></html>\n'
+    body = Markup(
+        "{alarms}<main><h1>{title}</h1><p>{headline}</p>"
+        '<nav aria-label="Contents"><ul>{contents}</ul></nav>{sections}</main>'
     ).format(
         title=title,
-        style=Markup(STYLE.read_text(encoding="utf-8")),
         alarms=_alarms(summary.get("alarms", ()), recorded),
         headline=_headline(summary),
         contents=NOTHING.join(Markup('<li><a href="#{}">{}</a></li>').format(s.anchor, s.title) for s in sections),
         sections=NOTHING.join(map(_section, sections)),
     )
-    return str(html)
+    return document(title, body)
+
+
+def document(title: str, body: Markup) -> str:
+    """Return a whole file, its style inside."""
+    html = Markup(
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        "<title>{}</title><style>{}</style></head><body>{}</body></html>\n"
+    )
+    return str(html.format(title, Markup(STYLE.read_text(encoding="utf-8")), body))
 
 
 def _title(summary: Mapping[str, Any]) -> str:
