@@ -35,6 +35,7 @@ def finish(
     validation: float = 0.5,
     lesion: Sequence[str] | None = None,
     data: str = "data",
+    alarms: Sequence[str] = (),
 ) -> None:
     """Write what a finished run leaves of predictions [N] for labels [N]."""
     report = cell.workdir / "report"
@@ -52,5 +53,5 @@ def finish(
         {"step": 10, "wall_s": 1.0, "eval/balanced_accuracy": validation},
         {"step": 20, "wall_s": 2.0, "eval/balanced_accuracy": validation / 2},
     )
-    summary = {"data_fingerprint": data, "split": {"fingerprint": cell.split}}
+    summary = {"data_fingerprint": data, "split": {"fingerprint": cell.split}, "alarms": list(alarms)}
     (report / "test.json").write_text(json.dumps(summary))

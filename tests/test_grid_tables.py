@@ -44,13 +44,14 @@ def _sklearn(labels: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]
 def test_seeds_are_averaged_and_unfinished_cells_say_so(tmp_path: Path) -> None:
     cells = cells_of(tmp_path, strategies=["s1", "s2"], seeds=[0, 1])
     nv, mel = [NV] * 3, [MEL]
-    finish(cells[0], nv + mel, nv + mel)  # accuracy 1, balanced 1
+    finish(cells[0], nv + mel, nv + mel, alarms=["leak: 3 images"])  # accuracy 1, balanced 1
     finish(cells[2], nv + mel, nv + nv[:1])  # accuracy 3/4, balanced 1/2
     (cells[1].workdir).mkdir()
     (cells[1].workdir / FAILURE).write_text(json.dumps({"status": 3, "message": "no number"}))
     text = reproduce.write_tables(tmp_path, cells)
     assert "2 of 4 cells are not finished: paper/cnn_s2_seed0, paper/cnn_s2_seed1." in text
     assert "paper/cnn_s2_seed0: failed, not run: no number" in text
+    assert "paper/cnn_s1_seed0: leak: 3 images" in text
     assert "always nv scores accuracy 0.750, balanced accuracy 0.500" in text
     assert text == (tmp_path / "tables.txt").read_text() + f"\ntables {tmp_path}"
 

@@ -72,6 +72,7 @@ def write_tables(root: Path, cells: Sequence[Cell]) -> str:
     compared = side_by_side(blocks, models) if len(blocks) > 1 else None
     states = {cell.name: read_state(cell) for cell in cells}
     notes = [f"{name}: {state}: {state.failure}" for name, state in states.items() if state.failure]
+    notes += [f"{name}: {alarm}" for name, state in states.items() for alarm in (state.summary or {}).get("alarms", ())]
     unfinished = [name for name, state in states.items() if not state.summary]
     if unfinished:
         notes.insert(0, f"{len(unfinished)} of {len(cells)} cells are not finished: {name_some(unfinished)}.")
