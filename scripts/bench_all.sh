@@ -11,9 +11,9 @@ step() {
 
 python scripts/bench_input.py --data-dir "$1" --json $results/input.json
 step cnn 64 16 --xla
-step resnet50 64 16 --xla xla_cpu_experimental_ynn_fusion_type=
+step resnet50 64 16
 step inceptionv3 96 16
-step densenet201 64 16
+step densenet201 64 16 --xla
 step densenet201 224 8
 python scripts/bench_end_to_end.py --data-dir "$1" --json $results/end_to_end.json
 python scripts/bench_startup.py --json $results/startup.json
