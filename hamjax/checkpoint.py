@@ -3,18 +3,32 @@
 A checkpoint is the train state and a small JSON (`host`) with what lives outside the
 device: the schedule, the best result so far, what the run is. Orbax writes under a
 temporary name and renames at the end, so a checkpoint is there whole or not at all.
+
+All processes of a run write their part, and wait for each other in doing so. Each reads
+alone, the whole: so any number of processes and devices can go on from it, and a process
+that cannot read keeps nobody waiting.
 """
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
+from hamjax.distributed import all_or_none, from_first
 from hamjax.errors import UserError
 
 KEEP = 2  # the newest and the one before, to fall back on
+
+
+class _Manager(ocp.CheckpointManager):
+    def reached_preemption(self, step: int) -> bool:
+        """Ask nobody: it would count among the calls of `StopRequest`, on some processes and not on others."""
+        del step
+        return False
 
 
 class Checkpoints:
@@ -29,15 +43,18 @@ class Checkpoints:
     def __init__(self, folder: Path, identity: dict[str, Any], *, read_only: bool = False) -> None:
         self._identity = identity
         self.folder = folder.absolute()
-        self._managers: dict[str, ocp.CheckpointManager] = {}
-        for kind in ("last", "best"):
-            options = ocp.CheckpointManagerOptions(
-                max_to_keep=KEEP,
-                cleanup_tmp_directories=not read_only,
-                create=not read_only,
-                read_only=read_only,
-            )
-            self._managers[kind] = ocp.CheckpointManager(self.folder / kind, options=options)
+        options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, cleanup_tmp_directories=True)
+        self._managers: dict[str, ocp.CheckpointManager] = {
+            kind: self._reader(kind) if read_only else _Manager(self.folder / kind, options=options)
+            for kind in ("last", "best")
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, jax.errors.JaxRuntimeError):  # to finish would be to wait for those who are gone
+            self.close()
 
     def steps(self, kind: str) -> list[int]:
         """Return the steps of the complete checkpoints of a kind, oldest first."""
@@ -75,22 +92,23 @@ class Checkpoints:
         Args:
             kind: `last` or `best`.
             step: one of `steps(kind)`.
-            template: a state of the same shapes, placed as the result is to be.
+            template: a state of the same shapes.
 
         Returns:
-            The state and its `host` dictionary.
+            The state, of numpy arrays, and its `host` dictionary.
 
         Raises:
             UserError: it is not there, damaged, or of another run.
         """
         host = self.read_host(kind, step)
-        return self._read(kind, step, state=ocp.args.StandardRestore(template))["state"], host
+        return self._read(kind, step, state=ocp.args.StandardRestore(_blank(template)))["state"], host
 
     def restore_part(self, kind: str, step: int, template: Any) -> Any:
         """Read only those arrays of a checkpoint that a template of nested dictionaries names; see `restore`."""
         self.read_host(kind, step)
-        placed = ocp.checkpoint_utils.construct_restore_args(template)
-        part = ocp.args.PyTreeRestore(item=template, restore_args=placed, partial_restore=True)
+        blank = _blank(template)
+        placed = ocp.checkpoint_utils.construct_restore_args(blank)
+        part = ocp.args.PyTreeRestore(item=blank, restore_args=placed, partial_restore=True)
         return self._read(kind, step, state=part)["state"]
 
     def read_host(self, kind: str, step: int) -> dict[str, Any]:
@@ -108,7 +126,7 @@ class Checkpoints:
         return host
 
     def restore_newest(self, template: Any) -> tuple[Any, dict[str, Any], list[str]] | None:
-        """Read the newest readable `last` checkpoint.
+        """Read the newest `last` checkpoint that every process can read; waits for all.
 
         Returns:
             State, `host` and the messages of those that were skipped as damaged; nothing
@@ -118,9 +136,11 @@ class Checkpoints:
             UserError: there are some, and none can be read.
         """
         skipped: list[str] = []
-        for step in reversed(self.steps("last")):
+        for step in reversed(from_first(self.steps("last"))):
             try:
-                return *self.restore("last", step, template), skipped
+                with all_or_none():
+                    found = self.restore("last", step, template)
+                return *found, skipped
             except UserError as error:
                 skipped.append(str(error))
         if skipped:
@@ -132,6 +152,16 @@ class Checkpoints:
         """Finish what is being written."""
         for manager in self._managers.values():
             manager.close()
+
+    def _reader(self, kind: str) -> ocp.CheckpointManager:
+        me = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=None, active_processes={me}, barrier_sync_key_prefix=f"reader{me}"
+        )
+        options = ocp.CheckpointManagerOptions(
+            create=False, cleanup_tmp_directories=False, multiprocessing_options=alone
+        )
+        return ocp.CheckpointManager(self.folder / kind, options=options)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -145,7 +175,8 @@ class Checkpoints:
 
     def _read(self, kind: str, step: int, **items: Any) -> Any:
         try:
-            return self._managers[kind].restore(step, args=ocp.args.Composite(**items))
+            with contextlib.closing(self._reader(kind)) as reader:
+                return reader.restore(step, args=ocp.args.Composite(**items))
         except Exception as error:  # orbax, tensorstore and json each raise their own kinds
             first = str(error).strip().splitlines()[:1]
             raise UserError(
@@ -153,3 +184,8 @@ class Checkpoints:
                 f"{type(error).__name__}: {first[0][:300] if first else ''}; it is truncated or not ours. Remove it "
                 "to go on without it, or name another one with --checkpoint."
             ) from error
+
+
+def _blank(template: Any) -> Any:
+    """Return numpy arrays of the same shapes, to read into."""
+    return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), template)

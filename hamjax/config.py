@@ -141,6 +141,7 @@ class EvalConfig:
 class RuntimeConfig:
     """Where it runs; nothing here changes a result."""
 
+    distributed: str = "auto"  # auto: a cluster JAX recognises, else one process | off | HOST:PORT,COUNT,INDEX
     compilation_cache: str = "auto"  # auto: the user's cache folder | off | a folder
     preempt_exit_code: int = 143
 

@@ -1,20 +1,175 @@
-"""The process: its signals, its run directory's lock, its compilation cache."""
+"""The processes of a run: how they meet, agree and stop; the run directory's lock, the compilation cache.
 
+Every function here that waits for the other processes says so; all of them must then call it.
+"""
+
+import contextlib
+import json
+import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
+from typing import Any, NoReturn
 
 import jax
+import numpy as np
 from filelock import FileLock, Timeout
+from jax.experimental import multihost_utils
 
 from hamjax.download import user_cache
-from hamjax.errors import UserError
+from hamjax.errors import PeerLostError, UserError
+
+JOIN_SECONDS = 300  # processes of a job may start minutes apart
+HEARTBEAT_SECONDS = 60  # silence that counts as death: JAX then ends the others, with the reason
 
 
-@contextmanager
+def connect(choice: str) -> None:
+    """Join the other processes of the job; to be called before anything that makes JAX look for devices.
+
+    Args:
+        choice: `auto`: where JAX recognises a cluster (Slurm's srun, Cloud TPU, Open MPI), else stay alone;
+            `off`; or `HOST:PORT,COUNT,INDEX`: where process 0 listens, how many there are, which one this is.
+
+    Raises:
+        UserError: the words are not such, or the others were not met in time.
+    """
+    if choice == "off" or jax.distributed.is_initialized():
+        return
+    given = {} if choice == "auto" else _parse(choice)
+    try:
+        jax.distributed.initialize(
+            **given, initialization_timeout=JOIN_SECONDS, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
+        )
+    except ValueError:
+        if given:
+            raise
+    except RuntimeError as error:
+        if "must be called before" not in str(error):
+            raise UserError(
+                f"runtime.distributed={choice}: expected to meet the other processes within {JOIN_SECONDS} s, got "
+                f"{str(error).splitlines()[0][:300]}; check the address, and that every process was started."
+            ) from error
+        if given:
+            raise UserError(
+                f"runtime.distributed={choice}: expected to be set before JAX is used in this process, got it "
+                "after; start a process for each, or use hamjax before anything else of JAX."
+            ) from error
+
+
+def _parse(choice: str) -> dict[str, Any]:
+    match choice.split(","):
+        case [address, count, index] if count.isdecimal() and index.isdecimal() and int(index) < int(count):
+            host, _, port = address.rpartition(":")
+            if host and port.isdecimal() and int(port) < 2**16:
+                return {
+                    "coordinator_address": address,
+                    "num_processes": int(count),
+                    "process_id": int(index),
+                    "cluster_detection_method": "deactivate",
+                }
+    raise UserError(
+        f"runtime.distributed: expected auto, off, or HOST:PORT,COUNT,INDEX with INDEX from 0 to COUNT - 1, got "
+        f"{choice!r}; set --config.runtime.distributed."
+    )
+
+
+def is_first() -> bool:
+    """Say whether this is process 0, which alone writes reports and speaks."""
+    return jax.process_index() == 0
+
+
+@contextlib.contextmanager
+def only_first_speaks() -> Iterator[None]:
+    """Let process 0 alone print; messages to stderr are not held back."""
+    with contextlib.ExitStack() as stack:
+        if not is_first():
+            silence = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(silence))
+        yield
+
+
+def gather(value: Any) -> list[Any]:
+    """Return the values of all processes, plain as in JSON, in their order; waits for them."""
+    if jax.process_count() == 1:
+        return [value]
+    encoded = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    sizes = np.ravel(multihost_utils.process_allgather(np.int32(len(encoded))))
+    padded = np.zeros(sizes.max(), np.uint8)
+    padded[: len(encoded)] = encoded
+    rows = multihost_utils.process_allgather(padded)
+    return [json.loads(bytes(row[:size])) for row, size in zip(rows, sizes, strict=True)]
+
+
+def from_first(value: Any) -> Any:
+    """Return process 0's value on all: what it sees decides where a file system may lag; waits for all."""
+    return gather(value)[0]
+
+
+@contextlib.contextmanager
+def all_or_none() -> Iterator[None]:
+    """Make a user error of one process an error of all; waits for all at the end.
+
+    Nothing inside may wait for the others: the one that failed would not come.
+    """
+    mine: UserError | None = None
+    try:
+        yield
+    except UserError as error:
+        mine = error
+    told = gather(None if mine is None else str(mine))
+    if mine is not None:
+        raise mine
+    for index, message in enumerate(told):
+        if message is not None:
+            raise UserError(f"process {index}: {message}")
+
+
+def require_alike(facts: Mapping[str, Any]) -> None:
+    """Refuse processes that are not of one run; waits for all.
+
+    Raises:
+        UserError: names what differs from process 0, on every process.
+    """
+    first, *others = gather(dict(facts))
+    for index, other in enumerate(others, 1):
+        if differing := [name for name, value in first.items() if other.get(name) != value]:
+            raise UserError(
+                f"process {index}: expected the same {', '.join(differing)} as process 0, got another; start every "
+                "process with the same command and give it the same data."
+            )
+
+
+@contextlib.contextmanager
+def peers_needed() -> Iterator[None]:
+    """Say what it means when a computation shared with other processes fails.
+
+    Raises:
+        PeerLostError: most likely one of them is gone.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
+            raise
+        raise PeerLostError(
+            f"expected all {jax.process_count()} processes to go on, got {str(error).splitlines()[0][:300]}: most "
+            "likely one has ended, and says why. Start the same command again, it goes on from the last checkpoint."
+        ) from error
+
+
+def leave(status: int) -> NoReturn:
+    """End a process that failed. Among others, at once: an orderly end would wait for them, and they for us."""
+    if not jax.distributed.is_initialized():
+        sys.exit(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+@contextlib.contextmanager
 def run_lock(workdir: Path) -> Iterator[None]:
     """Hold a run directory; the system lets go of it however the process ends.
 
@@ -41,25 +196,37 @@ def run_lock(workdir: Path) -> Iterator[None]:
 
 
 class StopRequest:
-    """Becomes true when SIGTERM asks the run to save and leave; a second one ends at once."""
+    """Tells when SIGTERM asks the run to save and leave; a second one ends the process at once.
+
+    One process alone takes the signal itself. Of several, JAX's preemption service takes it, and lets all
+    of them know at the same one of their calls; Python must then leave the signal alone.
+    """
 
     def __init__(self) -> None:
-        self.requested = False
-        self._previous = signal.getsignal(signal.SIGTERM)
+        self._requested, self._calls = False, 0
+        self._shared = jax.process_count() > 1
+        # Python takes signals in its main thread alone; in a notebook's worker there is none to take.
+        self._takes = not self._shared and threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> "StopRequest":
-        # Python takes signals in its main thread alone; in a notebook's worker there is none to take.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._on_signal)
+        if self._takes:
+            self._previous = signal.signal(signal.SIGTERM, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if threading.current_thread() is threading.main_thread():
+        if self._takes:
             signal.signal(signal.SIGTERM, self._previous)
+
+    def __call__(self) -> bool:
+        """Say whether to stop here. Every process must ask equally often, at the same places."""
+        if self._shared and not self._requested:
+            self._calls += 1
+            self._requested = multihost_utils.reached_preemption_sync_point(self._calls)
+        return self._requested
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        self.requested = True
+        self._requested = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

@@ -19,6 +19,12 @@ class DivergedError(UserError):
     exit_status = 3
 
 
+class PeerLostError(UserError):
+    """Another process of the job went away; the same command goes on from the last checkpoint."""
+
+    exit_status = 75  # EX_TEMPFAIL of sysexits.h: try again
+
+
 class PreemptedError(UserError):
     """A signal asked the run to stop; it saved first and continues when restarted."""
 

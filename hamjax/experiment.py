@@ -13,7 +13,7 @@ from hamjax.config import Config
 from hamjax.data import splits
 from hamjax.data.cache import Dataset, Say
 from hamjax.data.metadata import CLASSES, Metadata
-from hamjax.data.pipeline import TrainSource
+from hamjax.data.pipeline import Share, TrainSource
 from hamjax.metrics.demographics import demographics
 from hamjax.models import count_parameters
 from hamjax.network import count_trainable, frozen_at, initial_variables, make_network
@@ -71,6 +71,7 @@ class Experiment(Plan):
             seed=config.train.seed,
             augmentation=augmentation_of(config),
             pixels=config.data.augment_on == "host",
+            share=own_share(),
         )
 
     def schedule(self) -> Schedule:
@@ -163,6 +164,11 @@ def build_experiment(config: Config, say: Say = print) -> Experiment:
     return Experiment(
         config=config, dataset=dataset, mesh=mesh, model=make_network(config, mesh.size), tx=tx, **vars(plan)
     )
+
+
+def own_share() -> Share:
+    """Return the part of every batch that this process reads."""
+    return Share(jax.process_index(), jax.process_count())
 
 
 def steps_per_dispatch(config: Config) -> int:

@@ -1,5 +1,6 @@
 """The training loop, one dispatch after another, and what happens at its boundaries."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from hamjax.checkpoint import Checkpoints
 from hamjax.data import splits
 from hamjax.data.pipeline import batches
 from hamjax.dispatch import Dispatcher, stack_batches
-from hamjax.distributed import StopRequest
+from hamjax.distributed import StopRequest, all_or_none, is_first
 from hamjax.errors import DivergedError, PreemptedError
 from hamjax.evaluate import report_partition
 from hamjax.experiment import Experiment, num_threads, steps_per_dispatch
@@ -25,7 +26,7 @@ from hamjax.optim import restore_schedule
 from hamjax.predict import Predictor
 from hamjax.profiling import Profile
 from hamjax.sharding import prefetch, put_replicated, split_batch
-from hamjax.telemetry import Meter, Progress, Records
+from hamjax.telemetry import Meter, Progress, Records, Unrecorded
 from hamjax.train_state import TrainState
 from hamjax.trained import choose_checkpoint
 
@@ -56,7 +57,7 @@ class Loop:
         restored = self.checkpoints.restore_newest(self._saved())
         if restored is not None:
             saved, host, skipped = restored
-            self.state, self.metrics = saved["state"], saved["window"]
+            self._place(saved)
             for message in skipped:
                 print(f"skipped a damaged checkpoint: {message}")
             restore_schedule(self.schedule, host["schedule"])
@@ -64,13 +65,13 @@ class Loop:
             self.step = int(self.state.step)
             self._set_rate()
             print(f"resumed at step {self.step}")
-        self.records = Records(self.workdir, self.step)
+        self.records = Records(self.workdir, self.step) if is_first() else Unrecorded()
         return restored is not None
 
     def run(self) -> None:
         """Take every step that is left."""
         config, total = self.experiment.config, self.experiment.num_steps
-        with Progress(total, self.step) as self.progress:
+        with Progress(total, self.step, shown=is_first()) as self.progress:
             if self._validate_if_due():  # a signal came before it was done
                 self._save("last")
             plan = list(self._plan())
@@ -78,39 +79,36 @@ class Loop:
             chunks = prefetch(stack_batches(stream, plan), split_batch(self.experiment.mesh, axis=1))
             profile = Profile(self.workdir / "profile", config.train.profile_steps, self.step, self.progress.say)
             self.meter.reset()
-            for count in plan:
-                profile.before(self.step)
-                self._advance(chunks, count)
-                profile.after(self.step, self.state)
-                if self._at_boundary(self.step):
-                    self._end_window()
-                    self._validate_if_due()
-                    if self._checkpoint_due(self.step):
-                        self._save("last")
-                if self.stop.requested:
-                    self._preempt()
-            profile.close()
+            with contextlib.closing(profile):
+                for count in plan:
+                    profile.before(self.step)
+                    self._advance(chunks, count)
+                    profile.after(self.step, self.state)
+                    self._end_dispatch()
         self.checkpoints.wait()
 
     def report(self) -> EvalReport:
-        """Judge the chosen checkpoint on the test partition and write the report."""
+        """Judge the chosen checkpoint on the test partition; process 0 writes the report."""
         experiment = self.experiment
         kind, step = choose_checkpoint(experiment.config, self.best["step"], self.step)
         state = self.state
         if step != self.step:
-            saved, _ = self.checkpoints.restore(kind, step, self._saved())
-            state = saved["state"]
+            with all_or_none():
+                saved, _ = self.checkpoints.restore(kind, step, self._saved())
+            state = put_replicated(saved["state"], experiment.mesh)
         result = report_partition(
             experiment,
             self._predict.with_tta(experiment.config.eval.tta),
             state,
             splits.TEST,
             checkpoint={"name": kind, "step": step},
-            should_stop=self._should_stop,
+            should_stop=self.stop,
         )
         if result is None:
             self._preempt()
-        report.write_report(self.workdir / "report", result, experiment, self.workdir)
+        with all_or_none():
+            if is_first():
+                report.write_report(self.workdir / "report", result, experiment, self.workdir)
         print(report.format_summary(result.summary, self.workdir / "report"))
         return result
 
@@ -132,6 +130,16 @@ class Loop:
         self.step += count
         self.meter.add(count * self.experiment.config.train.global_batch_size, count, wait)
         self.progress.advance(count)
+
+    def _end_dispatch(self) -> None:
+        """Do what is due after the steps of a dispatch."""
+        if self._at_boundary(self.step):
+            self._end_window()
+            self._validate_if_due()
+            if self._checkpoint_due(self.step):
+                self._save("last")
+        if self.stop():
+            self._preempt()
 
     def _at_boundary(self, step: int) -> bool:
         """Say whether a window of metrics ends here."""
@@ -177,7 +185,7 @@ class Loop:
         if not self._validation_due(self.step) or self.step in (0, self.validated_step):
             return False
         dataset, rows = self.experiment.dataset, self.experiment.rows(splits.VAL)
-        logits = self._predict(self.state, dataset, rows, self._should_stop)
+        logits = self._predict(self.state, dataset, rows, self.stop)
         if logits is None:
             self._preempt()
         result, _, _ = judge(logits, dataset, rows)
@@ -213,6 +221,10 @@ class Loop:
         """
         return {"state": self.state, "window": self.metrics}
 
+    def _place(self, saved: dict[str, Any]) -> None:
+        """Take over what `_saved` returned."""
+        self.state, self.metrics = put_replicated((saved["state"], saved["window"]), self.experiment.mesh)
+
     def _preempt(self) -> NoReturn:
         """Save where we are and leave."""
         if self.step not in self.checkpoints.steps("last"):
@@ -224,9 +236,6 @@ class Loop:
             f"stopped by SIGTERM at step {self.step} of {self.experiment.num_steps}; the state is saved. "
             "Start the same command again to go on."
         )
-
-    def _should_stop(self) -> bool:
-        return self.stop.requested
 
     def _set_rate(self) -> None:
         """Put the learning rate on every device once, not at every step."""

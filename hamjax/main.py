@@ -4,6 +4,7 @@ This file is short on purpose: flags to config, config to `train`, errors to an 
 """
 
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from hamjax.config import Config
+from hamjax.distributed import leave
 from hamjax.errors import PreemptedError, UserError
 from hamjax.limits import validate
 from hamjax.train import train
@@ -61,9 +63,12 @@ def run() -> None:
     except PreemptedError as error:
         sys.exit(_say(error, preempted))
     except UserError as error:
-        sys.exit(_say(error, error.exit_status))
+        leave(_say(error, error.exit_status))
     except KeyboardInterrupt:
-        sys.exit(_say("interrupted; the same command goes on from the last checkpoint", 130))
+        leave(_say("interrupted; the same command goes on from the last checkpoint", 130))
+    except Exception:  # a defect: it keeps its traceback, and must not keep other processes waiting
+        traceback.print_exc()
+        leave(1)
 
 
 def _say(error: object, status: int) -> int:

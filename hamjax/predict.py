@@ -13,10 +13,10 @@ from hamjax.config import Config
 from hamjax.data.cache import Dataset
 from hamjax.data.metadata import CLASSES
 from hamjax.data.pipeline import EvalSource, batches
-from hamjax.experiment import num_threads
+from hamjax.experiment import num_threads, own_share
 from hamjax.gradcam import grad_cam
 from hamjax.network import input_scale
-from hamjax.sharding import prefetch, split_batch
+from hamjax.sharding import local_copy, prefetch, replicated, split_batch
 from hamjax.train_state import TrainState
 from hamjax.train_step import make_eval_step, scale_images
 
@@ -35,6 +35,7 @@ class Predictor:
         self.tta = tta
         self._config, self._model, self._mesh = config, model, mesh
         self._eval_step = make_eval_step(model, input_scale(config), tta)
+        self._gather = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))
         # Rounded up to what the devices can share; padding is masked, so nothing changes.
         self._batch_size = -(-config.eval.batch_size // (VIEWS[tta] * mesh.size)) * mesh.size
 
@@ -47,7 +48,8 @@ class Predictor:
     ) -> np.ndarray | None:
         """Return the logits of some rows, [N, K], in their order.
 
-        The last batch is padded, and the padding cut off by its mask.
+        Each process reads its share of every batch and gets all answers. The last batch is padded, and the
+        padding cut off by its mask.
 
         Args:
             state: its `eval_params` and `eval_batch_stats` are used.
@@ -55,14 +57,15 @@ class Predictor:
             rows: [N] indices into it.
             should_stop: asked before every batch; if it says so the result is nothing.
         """
-        source = EvalSource(dataset.images, dataset.metadata.label, rows, self._batch_size)
+        source = EvalSource(dataset.images, dataset.metadata.label, rows, self._batch_size, own_share())
         logits = []
         stream = batches(source, num_threads=num_threads(self._config))
         for batch in prefetch(stream, split_batch(self._mesh)):
             if should_stop():
                 return None
-            result = jax.device_get(self._eval_step(state.eval_params, state.eval_batch_stats, batch["image"]))
-            logits.append(result[jax.device_get(batch["mask"]) > 0])
+            answers = self._eval_step(state.eval_params, state.eval_batch_stats, batch["image"])
+            answers, mask = jax.device_get(self._gather((answers, batch["mask"])))
+            logits.append(answers[mask > 0])
         return np.concatenate(logits)
 
     def explain(
@@ -83,6 +86,6 @@ class Predictor:
         if not errors:  # a network has no shape for a batch of none
             return images, np.zeros(images.shape[:3], np.float32)
         classes = jnp.array([CLASSES.index(error["predicted"]) for error in errors])
-        variables = {"params": state.eval_params, "batch_stats": state.eval_batch_stats}
+        variables = local_copy({"params": state.eval_params, "batch_stats": state.eval_batch_stats})
         scaled = scale_images(jnp.asarray(images), input_scale(self._config), self._model.dtype)
         return images, jax.device_get(grad_cam(self._model, variables, scaled, classes))

@@ -69,7 +69,7 @@ def require_own(workdir: Path, config: Config) -> None:
 
 
 def write_facts(workdir: Path, experiment: Experiment) -> None:
-    """Write `config.json` and `split.csv`, once.
+    """Write `config.json` and `split.csv`, once, in process 0.
 
     Raises:
         UserError: the directory was made from other images or another split.
@@ -86,6 +86,8 @@ def write_facts(workdir: Path, experiment: Experiment) -> None:
                 f"{workdir}: expected the data it was started with, got another {' and '.join(changed)}; "
                 "bring the old data back, or name another folder with --workdir."
             )
+        return
+    if jax.process_index() > 0:
         return
     config = experiment.config.to_dict()
     for key in ("source_dir", "data_dir"):

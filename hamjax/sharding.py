@@ -12,8 +12,18 @@ from hamjax.errors import UserError
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """Put devices, by default all of all processes, on the axis `data`."""
-    return Mesh(np.asarray(devices or jax.devices()), ("data",))
+    """Put devices, by default all of all processes, on the axis `data`.
+
+    Those of a process lie side by side, in the order of the processes: each then reads one piece of a batch.
+
+    Raises:
+        UserError: processes have different numbers of devices.
+    """
+    chosen = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
+    counts = collections.Counter(device.process_index for device in chosen)
+    if len(set(counts.values())) > 1:
+        raise UserError(f"expected the same number of devices in every process, got {dict(counts)}; start them alike.")
+    return Mesh(np.asarray(chosen), ("data",))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -59,5 +69,14 @@ def prefetch(
 
 
 def put_replicated(tree: Any, mesh: Mesh) -> Any:
-    """Copy a tree of arrays to every device."""
-    return jax.device_put(tree, replicated(mesh))
+    """Copy a tree of arrays, the same in every process, to every device."""
+    sharding = replicated(mesh)
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    # device_put would send every leaf to every process, to compare.
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
+
+
+def local_copy(tree: Any) -> Any:
+    """Return a replicated tree on one device of this process, for what it computes alone."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)

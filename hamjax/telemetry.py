@@ -48,6 +48,16 @@ class Records:
         self._board.close()
 
 
+class Unrecorded:
+    """Stands for `Records` in all processes but the first."""
+
+    def write(self, step: int, **values: Any) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 def read_records(path: Path) -> list[dict[str, Any]]:
     """Read `metrics.jsonl`, leaving out a last line that a kill cut short."""
     records = []
@@ -88,8 +98,8 @@ class Meter:
 class Progress:
     """A bar on a terminal, a line a window elsewhere."""
 
-    def __init__(self, total: int, initial: int) -> None:
-        self._is_terminal = sys.stderr.isatty()
+    def __init__(self, total: int, initial: int, *, shown: bool = True) -> None:
+        self._is_terminal = shown and sys.stderr.isatty()
         self._total, self._initial, self._start = total, initial, time.perf_counter()
         self._bar = tqdm(total=total, initial=initial, unit="step", disable=not self._is_terminal, dynamic_ncols=True)
 

@@ -7,8 +7,19 @@ from pathlib import Path
 from hamjax import report
 from hamjax.checkpoint import Checkpoints
 from hamjax.config import Config
-from hamjax.distributed import StopRequest, enable_compilation_cache, run_lock
-from hamjax.experiment import build_experiment
+from hamjax.distributed import (
+    StopRequest,
+    all_or_none,
+    connect,
+    enable_compilation_cache,
+    from_first,
+    is_first,
+    only_first_speaks,
+    peers_needed,
+    require_alike,
+    run_lock,
+)
+from hamjax.experiment import Experiment, build_experiment
 from hamjax.judgement import EvalReport
 from hamjax.limits import validate
 from hamjax.loop import Loop
@@ -41,29 +52,46 @@ def train(config: Config, workdir: str | Path) -> TrainResult | None:
     Raises:
         UserError: bad input; the directory is another run's.
         DivergedError: the loss became NaN or infinite.
-        PreemptedError: SIGTERM came; the state is saved.
+        PreemptedError: SIGTERM came, to any process; the state is saved.
+        PeerLostError: another process of the run went away.
     """
     workdir = Path(workdir)
     validate(config)
     require_fitting(config)
-    with run_lock(workdir), StopRequest() as stop:
-        require_own(workdir, config)
-        if finished := report.read_finished(workdir):
+    connect(config.runtime.distributed)
+    with contextlib.ExitStack() as held:
+        held.enter_context(only_first_speaks())
+        held.enter_context(peers_needed())
+        with all_or_none():
+            if is_first():
+                held.enter_context(run_lock(workdir))
+            require_own(workdir, config)
+        stop = held.enter_context(StopRequest())
+        if finished := from_first(report.read_finished(workdir)):
             print(finished)
             return None
         print(f"run directory {workdir}")
         print(f"compilation cache {enable_compilation_cache(config.runtime.compilation_cache)}")
-        fresh = not (workdir / "checkpoints").is_dir()
+        fresh = from_first(not (workdir / "checkpoints").is_dir())
+        experiment, state = _set_up(config, workdir, fresh=fresh)
+        print(report.describe_start(experiment))
+        checkpoints = held.enter_context(Checkpoints(workdir / "checkpoints", experiment.identity()))
+        loop = Loop(experiment, state, checkpoints, workdir, stop)
+        if not loop.restore() and not fresh:
+            loop.state = experiment.initial_state()  # it was stopped before its first checkpoint
+        held.enter_context(contextlib.closing(loop.records))
+        loop.run()
+        return TrainResult(loop.state, loop.report())
+
+
+def _set_up(config: Config, workdir: Path, *, fresh: bool) -> tuple[Experiment, TrainState]:
+    """Make everything that a run needs before its first step, alike on all processes."""
+    with all_or_none():
         if fresh:
             locate_weights(config)  # before the data, which takes longer to find out about
         experiment = build_experiment(config)
         state = experiment.initial_state(pretrained=fresh)
+    require_alike({"config": config.result_keys(), **experiment.identity()})
+    with all_or_none():
         write_facts(workdir, experiment)
-        print(report.describe_start(experiment))
-        with contextlib.closing(Checkpoints(workdir / "checkpoints", experiment.identity())) as checkpoints:
-            loop = Loop(experiment, state, checkpoints, workdir, stop)
-            if not loop.restore() and not fresh:
-                loop.state = experiment.initial_state()  # it was stopped before its first checkpoint
-            with contextlib.closing(loop.records):
-                loop.run()
-                return TrainResult(loop.state, loop.report())
+    return experiment, state

@@ -57,12 +57,11 @@ class TrainedRun:
             raise UserError(f"{folder}: expected the checkpoints of a run, got none; train first.")
         variables = initial_variables(self.config, self.model, pretrained=False)
         blank = create_train_state(variables, optax.identity(), ema=self.config.train.ema_decay > 0)
-        blank = put_replicated(blank, self.mesh)
         kept = {name: getattr(blank, name) for name in ("step", "params", "batch_stats", "ema")}
         with contextlib.closing(Checkpoints(folder, self.record.identity(), read_only=True)) as checkpoints:
             kind, step = _find_checkpoint(checkpoints, self.config, asked)
             saved = checkpoints.restore_part(kind, step, {"state": kept})
-        return dataclasses.replace(blank, **saved["state"]), {"name": kind, "step": step}
+        return put_replicated(dataclasses.replace(blank, **saved["state"]), self.mesh), {"name": kind, "step": step}
 
     def facts(self, state: TrainState) -> dict[str, Any]:
         """Return what a report says of the set-up, from `split.csv`; see `Experiment.facts`."""

@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hamjax.distributed import enable_compilation_cache
+from hamjax.distributed import connect, enable_compilation_cache, is_first, leave, only_first_speaks, peers_needed
 from hamjax.errors import UserError
 from hamjax.evaluate import evaluate_external, evaluate_run
 from hamjax.limits import CHOICES
@@ -32,6 +32,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--labels", help="their table")
     parser.add_argument("--source-dir", help="where the images of the run are now, if they have moved")
     parser.add_argument("--data-dir", help="where the prepared data is now, if it has moved")
+    parser.add_argument("--distributed", default="auto", help="as --config.runtime.distributed, to share the work")
     args = parser.parse_args()
     if (args.images is None) != (args.labels is None):
         parser.error("expected --images and --labels together, got one of them")
@@ -45,18 +46,26 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Run the command line."""
     args = parse()
-    asked = {"checkpoint": args.checkpoint, "tta": args.tta}
     try:
+        connect(args.distributed)
         enable_compilation_cache("auto")
-        if args.images:
-            report, experiment = evaluate_external(args.workdir, args.images, args.labels, **asked), None
-        else:
-            where = {"source_dir": args.source_dir, "data_dir": args.data_dir}
-            report, experiment = evaluate_run(args.workdir, split=args.split or "test", **where, **asked)
-        write_report(Path(args.out), report, experiment, Path(args.workdir[0]))
+        with only_first_speaks(), peers_needed():
+            judge(args)
     except UserError as error:
-        print(f"evaluate_checkpoint: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+        print(f"evaluate_checkpoint: {error}", file=sys.stderr, flush=True)
+        leave(error.exit_status)
+
+
+def judge(args: argparse.Namespace) -> None:
+    """Do what the command line asks; process 0 writes."""
+    asked = {"checkpoint": args.checkpoint, "tta": args.tta}
+    if args.images:
+        report, experiment = evaluate_external(args.workdir, args.images, args.labels, **asked), None
+    else:
+        where = {"source_dir": args.source_dir, "data_dir": args.data_dir}
+        report, experiment = evaluate_run(args.workdir, split=args.split or "test", **where, **asked)
+    if is_first():
+        write_report(Path(args.out), report, experiment, Path(args.workdir[0]))
     print(format_summary(report.summary, Path(args.out)))
 
 

@@ -70,7 +70,7 @@ def test_preparing_refuses_with_status_2(copy: Path, tmp_path: Path) -> None:
 def test_a_second_signal_ends_the_run_at_once() -> None:
     with distributed.StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.requested
+        assert stop()
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 

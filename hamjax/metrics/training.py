@@ -16,7 +16,7 @@ class TrainMetrics(clu_metrics.Collection):
 
 def compute(metrics: TrainMetrics) -> dict[str, float]:
     """Fetch the averages of a window; this waits for the device."""
-    return {name: float(value) for name, value in jax.device_get(metrics.compute()).items()}
+    return {name: float(value) for name, value in jax.device_get(metrics).compute().items()}
 
 
 def empty_metrics() -> TrainMetrics:

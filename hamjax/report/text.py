@@ -53,6 +53,7 @@ def describe_start(experiment: Experiment) -> str:
             f"{config.model.name}: {experiment.steps_per_epoch:,} steps an epoch of "
             f"{config.train.global_batch_size} images, {experiment.num_steps:,} in all, on "
             f"{experiment.mesh.size} x {experiment.mesh.devices.flat[0].device_kind}",
+            _describe_sharing(experiment),
         ]
     )
 
@@ -100,6 +101,17 @@ def _scores(summary: Mapping[str, Any]) -> list[list[str]]:
     if isic := summary.get("isic"):
         rows.append(["balanced accuracy, ISIC scorer", f"{isic['balanced_accuracy']:.3f}", "", ""])
     return rows
+
+
+def _describe_sharing(experiment: Experiment) -> str:
+    """State the rules of batch and learning rate."""
+    config, mesh = experiment.config, experiment.mesh
+    batch, processes = config.train.global_batch_size, len({device.process_index for device in mesh.devices.flat})
+    return (
+        f"global batch {batch}: {batch // mesh.size} images on each of {mesh.size} device(s) of {processes} "
+        f"process(es), BatchNorm statistics {config.model.bn_stats}; learning rate "
+        f"{config.optimizer.learning_rate:g} as set. Neither follows the number of devices"
+    )
 
 
 def read_finished(workdir: Path) -> str | None:
