@@ -142,6 +142,7 @@ class RuntimeConfig:
     """Where it runs; nothing here changes a result."""
 
     distributed: str = "auto"  # auto: a cluster JAX recognises, else one process | off | HOST:PORT,COUNT,INDEX
+    join_seconds: int = 100  # that processes wait for each other at the start
     compilation_cache: str = "auto"  # auto: the user's cache folder | off | a folder
     preempt_exit_code: int = 143
 

@@ -22,41 +22,58 @@ from jax.experimental import multihost_utils
 from hamjax.download import user_cache
 from hamjax.errors import PeerLostError, UserError
 
-JOIN_SECONDS = 300  # processes of a job may start minutes apart
+JOIN_SECONDS = 100
 HEARTBEAT_SECONDS = 60  # silence that counts as death: JAX then ends the others, with the reason
 
 
-def connect(choice: str) -> None:
+def connect(choice: str, join_seconds: int = JOIN_SECONDS) -> None:
     """Join the other processes of the job; to be called before anything that makes JAX look for devices.
 
     Args:
         choice: `auto`: where JAX recognises a cluster (Slurm's srun, Cloud TPU, Open MPI), else stay alone;
             `off`; or `HOST:PORT,COUNT,INDEX`: where process 0 listens, how many there are, which one this is.
+        join_seconds: to wait for the others.
 
     Raises:
-        UserError: the words are not such, or the others were not met in time.
+        UserError: the words are not such.
+        PeerLostError: the others were not met; after `join_seconds` the process ends with that message.
     """
     if choice == "off" or jax.distributed.is_initialized():
         return
     given = {} if choice == "auto" else _parse(choice)
+    deadline = threading.Timer(join_seconds, _give_up, (choice, join_seconds))
+    deadline.daemon = True
+    deadline.start()
     try:
         jax.distributed.initialize(
-            **given, initialization_timeout=JOIN_SECONDS, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
+            **given, initialization_timeout=join_seconds + 60, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
         )
-    except ValueError:
+    except ValueError:  # no cluster was recognised
         if given:
             raise
     except RuntimeError as error:
         if "must be called before" not in str(error):
-            raise UserError(
-                f"runtime.distributed={choice}: expected to meet the other processes within {JOIN_SECONDS} s, got "
-                f"{str(error).splitlines()[0][:300]}; check the address, and that every process was started."
-            ) from error
+            raise PeerLostError(_not_met(choice, join_seconds, str(error).splitlines()[0][:300])) from error
         if given:
             raise UserError(
                 f"runtime.distributed={choice}: expected to be set before JAX is used in this process, got it "
                 "after; start a process for each, or use hamjax before anything else of JAX."
             ) from error
+    finally:
+        deadline.cancel()
+
+
+def _give_up(choice: str, join_seconds: int) -> None:
+    """End the process with a message; left to itself JAX would abort with a trace of its own code."""
+    print(f"hamjax: {_not_met(choice, join_seconds, 'no answer from all of them')}", file=sys.stderr, flush=True)
+    os._exit(PeerLostError.exit_status)
+
+
+def _not_met(choice: str, join_seconds: int, reason: str) -> str:
+    return (
+        f"runtime.distributed={choice}: expected to meet the other processes within {join_seconds} s, got {reason}; "
+        "check the address and that every process was started, or wait longer: --config.runtime.join_seconds."
+    )
 
 
 def _parse(choice: str) -> dict[str, Any]:

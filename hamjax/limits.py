@@ -56,6 +56,7 @@ AT_LEAST: dict[str, float] = {
     "train.checkpoint_every_steps": 0,
     "train.profile_steps": 0,
     "eval.batch_size": 1,
+    "runtime.join_seconds": 1,
     "optimizer.learning_rate": 0,
     "optimizer.weight_decay": 0,
     "optimizer.warmup_epochs": 0,

@@ -58,7 +58,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult | None:
     workdir = Path(workdir)
     validate(config)
     require_fitting(config)
-    connect(config.runtime.distributed)
+    connect(config.runtime.distributed, config.runtime.join_seconds)
     with contextlib.ExitStack() as held:
         held.enter_context(only_first_speaks())
         held.enter_context(peers_needed())
