@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
@@ -45,9 +46,12 @@ def connect(choice: str, join_seconds: int = JOIN_SECONDS) -> None:
     deadline.daemon = True
     deadline.start()
     try:
-        jax.distributed.initialize(
-            **given, initialization_timeout=join_seconds + 60, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
-        )
+        with warnings.catch_warnings():
+            # In any pod JAX offers a package to find the others by; a run that means to says where they meet.
+            warnings.filterwarnings("ignore", "\\s*Kubernetes environment detected")
+            jax.distributed.initialize(
+                **given, initialization_timeout=join_seconds + 60, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
+            )
     except ValueError:  # no cluster was recognised
         if given:
             raise
