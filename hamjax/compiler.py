@@ -1,12 +1,15 @@
-"""XLA options that were measured to pay, for the backends and networks where they did.
+"""XLA: its cache of compiled programs, and options that were measured to pay, where they did.
 
 `scripts/bench_step.py --xla NAME=VALUE` compares one; `scripts/results/` has what came of it.
 """
 
 import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+
+from hamjax.download import user_cache
 
 # XLA's CPU backend hands sums and products to a library, YNNPACK. Without it the CNN's step is quicker
 # (scripts/results/step_cnn_64px_batch16.json); for the other networks nothing was kept that shows it.
@@ -32,3 +35,23 @@ def is_known(name: str, value: str) -> bool:
     except jax.errors.JaxRuntimeError:
         return False
     return True
+
+
+def enable_compilation_cache(choice: str) -> str:
+    """Keep compiled programs between runs.
+
+    Args:
+        choice: `auto` for the user's cache folder, `off`, or a folder.
+
+    Returns:
+        The folder in use, or why there is none.
+    """
+    if choice == "off":
+        return "off"
+    folder = user_cache() / "xla" if choice == "auto" else Path(choice)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"off ({error})"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    return str(folder)

@@ -1,4 +1,4 @@
-"""The processes of a run: how they meet, agree and stop; the run directory's lock, the compilation cache.
+"""The processes of a run: how they meet, agree and stop.
 
 Every function here that waits for the other processes says so; all of them must then call it.
 """
@@ -11,16 +11,13 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 import jax
 import numpy as np
-from filelock import FileLock, Timeout
 from jax.experimental import multihost_utils
 
-from hamjax.download import user_cache
 from hamjax.errors import PeerLostError, UserError
 
 JOIN_SECONDS = 100
@@ -190,32 +187,6 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-@contextlib.contextmanager
-def run_lock(workdir: Path) -> Iterator[None]:
-    """Hold a run directory; the system lets go of it however the process ends.
-
-    Raises:
-        UserError: another process holds it, or the folder cannot be written to.
-    """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(workdir / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise UserError(
-            f"{workdir}: expected a run directory of our own, got one that another process is "
-            "working in; wait for it, or name another one with --workdir."
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"{workdir}: expected a folder that can be written to, got {error}; name another one with --workdir."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 class StopRequest:
     """Tells when SIGTERM asks the run to save and leave; a second one ends the process at once.
 
@@ -249,23 +220,3 @@ class StopRequest:
         del number, frame
         self._requested = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def enable_compilation_cache(choice: str) -> str:
-    """Keep compiled programs between runs.
-
-    Args:
-        choice: `auto` for the user's cache folder, `off`, or a folder.
-
-    Returns:
-        The folder in use, or why there is none.
-    """
-    if choice == "off":
-        return "off"
-    folder = user_cache() / "xla" if choice == "auto" else Path(choice)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        return f"off ({error})"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    return str(folder)

@@ -57,7 +57,7 @@ class Loop:
         restored = self.checkpoints.restore_newest(self._saved())
         if restored is not None:
             saved, host, skipped = restored
-            self._place(saved)
+            self.state, self.metrics = put_replicated((saved["state"], saved["window"]), self.experiment.mesh)
             for message in skipped:
                 print(f"skipped a damaged checkpoint: {message}")
             restore_schedule(self.schedule, host["schedule"])
@@ -72,6 +72,8 @@ class Loop:
         """Take every step that is left."""
         config, total = self.experiment.config, self.experiment.num_steps
         with Progress(total, self.step, shown=is_first()) as self.progress:
+            if self.stop():  # before the step is compiled
+                self._preempt()
             if self._validate_if_due():  # a signal came before it was done
                 self._save("last")
             plan = list(self._plan())
@@ -220,10 +222,6 @@ class Loop:
         stopped inside one records the same averages as one that was not.
         """
         return {"state": self.state, "window": self.metrics}
-
-    def _place(self, saved: dict[str, Any]) -> None:
-        """Take over what `_saved` returned."""
-        self.state, self.metrics = put_replicated((saved["state"], saved["window"]), self.experiment.mesh)
 
     def _preempt(self) -> NoReturn:
         """Save where we are and leave."""

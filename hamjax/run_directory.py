@@ -7,6 +7,7 @@ checkpoints/  see `hamjax.checkpoint`
 report/       see `hamjax.report`; `test.json` comes last and marks the end
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,12 +16,14 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from filelock import FileLock, Timeout
 
 from hamjax.config import Config
 from hamjax.data import splits
@@ -43,6 +46,32 @@ class RunRecord:
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint of this run is recognised by."""
         return run_identity(self.config, self.data_fingerprint, self.split_fingerprint)
+
+
+@contextlib.contextmanager
+def run_lock(workdir: Path) -> Iterator[None]:
+    """Hold a run directory; the system lets go of it however the process ends.
+
+    Raises:
+        UserError: another process holds it, or the folder cannot be written to.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(workdir / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"{workdir}: expected a run directory of our own, got one that another process is "
+            "working in; wait for it, or name another one with --workdir."
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"{workdir}: expected a folder that can be written to, got {error}; name another one with --workdir."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def require_own(workdir: Path, config: Config) -> None:

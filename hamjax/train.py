@@ -6,25 +6,24 @@ from pathlib import Path
 
 from hamjax import report
 from hamjax.checkpoint import Checkpoints
+from hamjax.compiler import enable_compilation_cache
 from hamjax.config import Config
 from hamjax.distributed import (
     StopRequest,
     all_or_none,
     connect,
-    enable_compilation_cache,
     from_first,
     is_first,
     only_first_speaks,
     peers_needed,
     require_alike,
-    run_lock,
 )
 from hamjax.experiment import Experiment, build_experiment
 from hamjax.judgement import EvalReport
 from hamjax.limits import validate
 from hamjax.loop import Loop
 from hamjax.network import locate_weights, require_fitting
-from hamjax.run_directory import require_own, write_facts
+from hamjax.run_directory import require_own, run_lock, write_facts
 from hamjax.train_state import TrainState
 
 

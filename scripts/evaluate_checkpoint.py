@@ -13,7 +13,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from hamjax.distributed import connect, enable_compilation_cache, is_first, leave, only_first_speaks, peers_needed
+from hamjax.compiler import enable_compilation_cache
+from hamjax.distributed import connect, is_first, leave, only_first_speaks, peers_needed
 from hamjax.errors import UserError
 from hamjax.evaluate import evaluate_external, evaluate_run
 from hamjax.limits import CHOICES

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hamjax import distributed
+from hamjax import distributed, run_directory
 from hamjax.errors import UserError
 from tests.conftest import read_rows
 
@@ -76,19 +76,19 @@ def test_a_second_signal_ends_the_run_at_once() -> None:
 
 def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
     code = (
-        "import time; from pathlib import Path; from hamjax.distributed import run_lock\n"
+        "import time; from pathlib import Path; from hamjax.run_directory import run_lock\n"
         f"with run_lock(Path({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        with pytest.raises(UserError), distributed.run_lock(tmp_path):
+        with pytest.raises(UserError), run_directory.run_lock(tmp_path):
             pass
         holder.kill()
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
-            with distributed.run_lock(tmp_path):
+            with run_directory.run_lock(tmp_path):
                 return
         except UserError:
             threading.Event().wait(0.1)

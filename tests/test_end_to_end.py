@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import hamjax
-from hamjax import distributed
+from hamjax import run_directory
 from hamjax.config import Config
 from hamjax.data.metadata import CLASSES
 from hamjax.errors import DivergedError, PreemptedError, UserError
@@ -164,7 +164,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_good_checkpoint(ti
 
 
 def test_two_jobs_in_one_directory_are_refused(finished: Path, data_dir: Path) -> None:
-    with distributed.run_lock(finished), pytest.raises(UserError, match="another process"):
+    with run_directory.run_lock(finished), pytest.raises(UserError, match="another process"):
         hamjax.train(_make(data_dir), finished)
 
 

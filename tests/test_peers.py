@@ -11,8 +11,8 @@ from pathlib import Path
 import launch_local
 import pytest
 
-from hamjax.distributed import run_lock
 from hamjax.errors import PeerLostError, UserError
+from hamjax.run_directory import run_lock
 
 CONFIG = """
 import hamjax
