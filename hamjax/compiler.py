@@ -37,18 +37,25 @@ def is_known(name: str, value: str) -> bool:
     return True
 
 
+def cache_folder(choice: str) -> Path | None:
+    """Return where compiled programs are kept: `auto` for the user's cache folder, `off`, or a folder."""
+    if choice == "off":
+        return None
+    return user_cache() / "xla" if choice == "auto" else Path(choice)
+
+
 def enable_compilation_cache(choice: str) -> str:
     """Keep compiled programs between runs.
 
     Args:
-        choice: `auto` for the user's cache folder, `off`, or a folder.
+        choice: see `cache_folder`.
 
     Returns:
         The folder in use, or why there is none.
     """
-    if choice == "off":
+    folder = cache_folder(choice)
+    if folder is None:
         return "off"
-    folder = user_cache() / "xla" if choice == "auto" else Path(choice)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,6 +1,7 @@
 """What a config says of its data before a device is needed: who is trained on, how often, how long."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from hamjax.config import Config
 from hamjax.data import sampling, splits
 from hamjax.data.cache import Dataset, Say
 from hamjax.data.metadata import CLASSES, Metadata
-from hamjax.data.prepare import prepare
+from hamjax.data.prepare import Outlook, look_ahead, prepare
 from hamjax.errors import UserError
 
 
@@ -35,16 +36,12 @@ class Plan:
 
 def prepare_data(config: Config, say: Say = print) -> Dataset:
     """Return the images a config names, preparing whatever of them is not there yet; see `data.prepare`."""
-    return prepare(
-        name=config.data.name,
-        source_dir=config.data.source_dir,
-        data_dir=config.data.data_dir,
-        image_size=config.data.image_size,
-        resize=config.data.resize,
-        allow_missing=config.data.allow_missing,
-        synthetic_images=config.data.synthetic_images,
-        say=say,
-    )
+    return prepare(**_asked(config), say=say)
+
+
+def look_ahead_at_data(config: Config) -> Outlook:
+    """Say what `prepare_data` would do; see `data.prepare.look_ahead`."""
+    return look_ahead(**_asked(config))
 
 
 def make_plan(config: Config, metadata: Metadata) -> Plan:
@@ -68,6 +65,19 @@ def make_plan(config: Config, metadata: Metadata) -> Plan:
         steps_per_epoch=steps_per_epoch,
         num_steps=min(num_steps, config.train.max_steps) if config.train.max_steps else num_steps,
     )
+
+
+def _asked(config: Config) -> dict[str, Any]:
+    data = config.data
+    return {
+        "name": data.name,
+        "source_dir": data.source_dir,
+        "data_dir": data.data_dir,
+        "image_size": data.image_size,
+        "resize": data.resize,
+        "allow_missing": data.allow_missing,
+        "synthetic_images": data.synthetic_images,
+    }
 
 
 def _apply_strategy(config: Config, metadata: Metadata, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

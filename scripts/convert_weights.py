@@ -2,10 +2,13 @@
 
     python scripts/convert_weights.py --model resnet50 --keras-h5 FILE --out resnet50.npz
     python scripts/convert_weights.py --model resnet50 --out resnet50.npz --classify dog.jpg
+    python scripts/convert_weights.py --model resnet50
 
 Train from the result with --config.model.weights=resnet50.npz. Without --keras-h5 the
 official file is fetched. --classify names the five best ImageNet classes of a picture;
-it needs a file with its top, as the official one has that is not called notop.
+it needs a file with its top, as the official one has that is not called notop. The last
+line fetches the official weights to where runs look for them (XDG_CACHE_HOME), ahead of
+a job that will have no network.
 """
 
 import argparse
@@ -31,11 +34,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, choices=list(KEY_MAPS))
     parser.add_argument("--keras-h5", help="the official HDF5 file, or a .weights.h5 (default: fetch the official one)")
-    parser.add_argument("--out", required=True, help="where the converted weights go, an .npz")
+    parser.add_argument("--out", help="where the converted weights go, an .npz (default: the user's cache folder)")
     parser.add_argument("--classify", metavar="IMAGE", help="name the five best ImageNet classes of a picture")
     parser.add_argument("--class-index", metavar="FILE", help="Keras's imagenet_class_index.json (default: fetch it)")
     args = parser.parse_args()
+    if args.out is None and (args.keras_h5 or args.classify):
+        parser.error("expected --out beside --keras-h5 and --classify")
     try:
+        if args.out is None:
+            published_weights(args.model)
+            return
         path = Path(args.keras_h5) if args.keras_h5 else published_weights(args.model, top=True)
         model, variables = convert(args.model, path, Path(args.out))
         if args.classify:

@@ -38,6 +38,7 @@ MAY_IMPORT = {
              "optim", "predict", "profiling", "report", "sharding", "telemetry", "train_state", "trained"},
     "train": {"checkpoint", "compiler", "config", "distributed", "experiment", "judgement", "limits", "loop", "network",
               "report", "run_directory", "train_state"},
+    "staged": {"checkpoint", "compiler", "config", "network", "plan", "pretrained", "run_directory"},
     "main": {"config", "distributed", "limits", "train"},
     "grid": {"config", "data", "main", "metrics", "plan", "report", "run_directory", "telemetry"},
     "__init__": {"config", "evaluate", "models", "pretrained", "recipes", "train"},

@@ -68,6 +68,12 @@ def test_conversion_refuses_with_status_2(
     assert "Traceback" not in done.stderr
 
 
+def test_conversion_to_the_cache_takes_the_official_file_alone(tmp_path: Path) -> None:
+    done = _convert("--model", "resnet50", "--keras-h5", tmp_path / "other.h5")
+    assert done.returncode == 2
+    assert "expected --out beside --keras-h5" in done.stderr
+
+
 def test_the_readme_shows_the_networks_as_they_are() -> None:
     readme = (ROOT / "README.md").read_text()
     blocks = describe_networks().split("\n\n")

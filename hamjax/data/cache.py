@@ -105,9 +105,7 @@ def load_cache(
     Raises:
         UserError: the disk cannot hold the cache.
     """
-    name = f"{details['name']}_{size}x{size}_{how}"
-    pixels, sidecar = folder / f"{name}.npy", folder / f"{name}.json"
-    expected = {"fingerprint": details["fingerprint"], "shape": [details["count"], size, size, 3]}
+    pixels, sidecar, expected = _expected(details, folder, size, how)
     why = _why_unusable(pixels, sidecar, expected)
     metadata = folder / f"{details['name']}_{details['fingerprint'][:16]}.npz"
     if why:
@@ -121,6 +119,18 @@ def load_cache(
         dropped=tuple(details["dropped"]),
         images_note=f"{details['images_note']}, {how} to {size}x{size}",
     )
+
+
+def why_to_build(details: dict[str, Any], folder: Path, *, size: int, how: str) -> str:
+    """Return why `load_cache` would build the cache, or nothing; arguments are its."""
+    return _why_unusable(*_expected(details, folder, size, how))
+
+
+def _expected(details: dict[str, Any], folder: Path, size: int, how: str) -> tuple[Path, Path, dict[str, Any]]:
+    """Return the files of a cache, and what the second must say of the first."""
+    name = f"{details['name']}_{size}x{size}_{how}"
+    expected = {"fingerprint": details["fingerprint"], "shape": [details["count"], size, size, 3]}
+    return folder / f"{name}.npy", folder / f"{name}.json", expected
 
 
 def _why_unusable(pixels: Path, sidecar: Path, expected: dict[str, Any]) -> str:

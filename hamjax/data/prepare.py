@@ -5,6 +5,7 @@ what is written appears under its final name in one step.
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -16,12 +17,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from hamjax.data.cache import Dataset, Say, load_cache
+from hamjax.data.cache import Dataset, Say, load_cache, why_to_build
 from hamjax.data.metadata import RECORDS_VERSION, Metadata
 from hamjax.data.records import Records, read_columns, write_records
 from hamjax.data.sources import LocalSource, Source
 from hamjax.data.synthetic import SyntheticSource
-from hamjax.data.verify import verify
+from hamjax.data.verify import missing_images, verify
 from hamjax.errors import UserError, name_some
 
 
@@ -72,6 +73,50 @@ def prepare(
             f"{root}: expected a folder that data can be written to, got {error}; "
             "free some space or name another one with --config.data.data_dir (--data-dir)."
         ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Outlook:
+    """What `prepare` would find.
+
+    Attributes:
+        records: why it would build them, or nothing.
+        cache: why it would build it, or nothing.
+        cache_bytes: of the pixels.
+    """
+
+    records: str
+    cache: str
+    cache_bytes: int
+
+
+def look_ahead(
+    *,
+    name: str,
+    source_dir: str,
+    data_dir: str,
+    image_size: int,
+    resize: str = "squash",
+    allow_missing: bool = False,
+    synthetic_images: int = 2500,
+) -> Outlook:
+    """Say what `prepare` would do; writes nothing and decodes nothing. Arguments are those of `prepare`.
+
+    Raises:
+        UserError: what `prepare` would refuse, as far as it shows.
+    """
+    root, folder = Path(data_dir), Path(data_dir, name, RECORDS_VERSION)
+    source = _open_source(name, source_dir, synthetic_images, allow_missing)
+    details = _stored_details(folder)
+    pixel_bytes = image_size * image_size * 3
+    if source is not None and (details is None or details.get("signature") != source.signature):
+        count = len(source.metadata) - len(missing_images(source, allow_missing=allow_missing))
+        return Outlook(f"from {source.description}", "not there yet", count * pixel_bytes)
+    if details is None:
+        raise UserError(_no_data(root))
+    _refuse_dropped(details, allow_missing)
+    cache = why_to_build(details, root / "cache", size=image_size, how=resize)
+    return Outlook("", cache, details["count"] * pixel_bytes)
 
 
 def read_table(

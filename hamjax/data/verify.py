@@ -16,6 +16,22 @@ from hamjax.data.synthetic import SyntheticSource
 from hamjax.errors import UserError, name_some
 
 
+def missing_images(source: Source, *, allow_missing: bool) -> list[str]:
+    """Return the ids that the table names and no image exists for.
+
+    Raises:
+        UserError: there are some, and `allow_missing` is off.
+    """
+    missing = source.missing()
+    if missing and not allow_missing:
+        raise UserError(
+            f"{source.description}: expected an image for each of the {len(source.metadata):,} rows, "
+            f"got none for {len(missing)}: {name_some(missing)}. Complete the copy, or go on with "
+            "what is there: --allow-missing (--config.data.allow_missing)."
+        )
+    return missing
+
+
 def verify(source: Source, *, allow_missing: bool) -> tuple[Metadata, dict[str, Any]]:
     """Read and decode every image of the table.
 
@@ -27,13 +43,7 @@ def verify(source: Source, *, allow_missing: bool) -> tuple[Metadata, dict[str, 
         UserError: an image is missing or undecodable and `allow_missing` is off, or
             none is left.
     """
-    missing = source.missing()
-    if missing and not allow_missing:
-        raise UserError(
-            f"{source.description}: expected an image for each of the {len(source.metadata):,} rows, "
-            f"got none for {len(missing)}: {name_some(missing)}. Complete the copy, or go on with "
-            "what is there: --allow-missing (--config.data.allow_missing)."
-        )
+    missing = missing_images(source, allow_missing=allow_missing)
     absent = set(missing)
     rows = [i for i in source.metadata.image_id.tolist() if i not in absent]
     checked = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from hamjax.download import Say, fetch, user_cache
+from hamjax.download import Say, fetch, file_md5, user_cache
 from hamjax.errors import UserError
 from hamjax.models import create_model, init_variables
 from hamjax.pretrained.convert import convert_layers, fill
@@ -72,8 +72,8 @@ def published_weights(name: str, *, top: bool = False, say: Say = print) -> Path
             MD5, and the ways out.
     """
     file = FILES[name][top]
-    folder = user_cache() / "weights"
-    converted = folder / f"{Path(file.name).stem}.npz"
+    original, converted = _places(file)
+    folder = original.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -83,18 +83,33 @@ def published_weights(name: str, *, top: bool = False, say: Say = print) -> Path
             say(f"ImageNet weights {converted}")
             return converted
         try:
-            fetch(file.url, folder / file.name, md5=file.md5, attempts=4, say=say)
+            fetch(file.url, original, md5=file.md5, attempts=4, say=say)
         except UserError as error:
             raise UserError(
                 f"{error}\nOr name a file you have, the official one or one that scripts/convert_weights.py wrote: "
                 "--config.model.weights=FILE; or train from random weights: --config.model.weights=random"
             ) from error
-        tensors = convert_layers(name, read_layers(folder / file.name))
+        tensors = convert_layers(name, read_layers(original))
         model = create_model(name, head="imagenet" if top else "paper")
         variables = init_variables(model, image_size=224, seed=0)
         save_weights(converted, name, fill(name, variables, tensors, where=file.name), source=file.url)
         say(f"ImageNet weights converted to {converted}")
     return converted
+
+
+def kept_weights(name: str, *, top: bool = False) -> Path | None:
+    """Return what `published_weights` would use without a network: converted, as published, or nothing."""
+    file = FILES[name][top]
+    original, converted = _places(file)
+    if _is_whole(converted, name):
+        return converted
+    return original if original.is_file() and file_md5(original) == file.md5 else None
+
+
+def _places(file: PublishedFile) -> tuple[Path, Path]:
+    """Return where a file is kept as published, and converted."""
+    original = user_cache() / "weights" / file.name
+    return original, original.with_suffix(".npz")
 
 
 def _is_whole(path: Path, name: str) -> bool:
