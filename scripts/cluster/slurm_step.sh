@@ -7,8 +7,8 @@ set -uo pipefail
 PYTHON=${PYTHON:-.venv/bin/python}
 MAX_RESTARTS=${MAX_RESTARTS:-20} # after processes that went away; preemptions do not end a run
 
-# Weights and compiled programs are found here: a folder that all nodes see, filled where there is a network.
-export XDG_CACHE_HOME=${XDG_CACHE_HOME:-$PWD/cache}
+# Where weights are found and compiled programs kept: a folder that all nodes see. As check_staged.py had it, too.
+: "${XDG_CACHE_HOME:?expected a folder that all nodes see, with the weights; export it before sbatch}"
 # srun takes the number of cores a task from here alone; libraries would take all of the node's.
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
 export OMP_NUM_THREADS=$SRUN_CPUS_PER_TASK
