@@ -39,6 +39,15 @@ def _user_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
 
 
+@pytest.fixture
+def stand_ins(tmp_path: Path) -> Path:
+    """A folder of stand-ins for a cluster's commands, to be put first on PATH; what they are asked is kept in it."""
+    (tmp_path / "bin").mkdir()
+    for file in (Path(__file__).parent / "stand_ins").iterdir():
+        (tmp_path / "bin" / file.stem).symlink_to(file)
+    return tmp_path / "bin"
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of HAM10000 images that `HAMJAX_TEST_DATA` names."""
