@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from hamjax.distributed import all_or_none, from_first
+from hamjax.distributed import all_or_none, from_first, is_peer_loss
 from hamjax.errors import UserError
 
 KEEP = 2  # the newest and the one before, to fall back on
@@ -53,7 +53,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, jax.errors.JaxRuntimeError):  # to finish would be to wait for those who are gone
+        if not is_peer_loss(error):  # else to finish would be to wait for those who are gone
             self.close()
 
     def steps(self, kind: str) -> list[int]:
@@ -168,6 +168,8 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError) as error:  # tensorstore reports a full disk as ValueError
+            if is_peer_loss(error):
+                raise
             raise UserError(
                 f"{self.folder}: expected to write a checkpoint, got {error}; free some space "
                 "and start the same command again, it goes on from the last whole one."
