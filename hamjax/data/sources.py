@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from hamjax.archive import open_archive, read_member, require_plain
 from hamjax.data.metadata import Metadata, header, is_one_hot, read_metadata
 from hamjax.errors import UserError, name_some
 
@@ -43,9 +44,14 @@ class Source(Protocol):
 @dataclasses.dataclass(frozen=True)
 class _Entry:
     path: Path
-    member: str | None
+    member: zipfile.ZipInfo | None
     size: int
     stamp: int  # CRC-32 inside an archive, modification time in ns otherwise
+
+    def differs(self, other: "_Entry") -> bool:
+        """Say whether two entries of one id are seen to be two images without reading them."""
+        checksums = self.member is not None and other.member is not None
+        return self.size != other.size or (checksums and self.stamp != other.stamp)
 
 
 class ImageFolder:
@@ -80,7 +86,7 @@ class ImageFolder:
         """Return where an image is, below the folder."""
         entry = self._entries[image_id]
         path = entry.path.relative_to(self.root).as_posix()
-        return path if entry.member is None else f"{path}/{entry.member}"
+        return path if entry.member is None else f"{path}/{entry.member.filename}"
 
     def stamp(self, image_id: str) -> tuple[int, int] | None:
         """Return size and stamp of an image, which change when it does; nothing if there is none."""
@@ -88,19 +94,25 @@ class ImageFolder:
         return None if entry is None else (entry.size, entry.stamp)
 
     def read(self, image_id: str) -> bytes:
-        """Return one encoded image; from an archive its checksum is verified."""
+        """Return one encoded image; from an archive its checksum is verified.
+
+        Raises:
+            UserError: it is larger than any photograph, no plain file, or a damaged member of an archive.
+            OSError: the file cannot be read.
+        """
         entry = self._entries[image_id]
-        if entry.size > MAX_IMAGE_BYTES:
+        if entry.member is not None:
+            return read_member(self._archives[entry.path], entry.member, MAX_IMAGE_BYTES)
+        if not entry.path.is_file():  # a pipe or a device would be read for ever
+            raise UserError(f"{entry.path}: expected a plain file, got none; remove it or put the image there.")
+        with entry.path.open("rb") as file:
+            encoded = file.read(MAX_IMAGE_BYTES + 1)
+        if len(encoded) > MAX_IMAGE_BYTES:
             raise UserError(
-                f"{entry.path}: expected at most {MAX_IMAGE_BYTES} bytes for {image_id}, got "
-                f"{entry.size}; this is no dermatoscopic image."
+                f"{entry.path}: expected at most {MAX_IMAGE_BYTES:,} bytes for {image_id}, got more; "
+                "this is no dermatoscopic image."
             )
-        if entry.member is None:
-            return entry.path.read_bytes()
-        try:
-            return self._archives[entry.path].read(entry.member)
-        except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-            raise UserError(f"{entry.path}: {image_id} cannot be read ({error}); fetch it again.") from error
+        return encoded
 
     def _index(self) -> dict[str, _Entry]:
         entries: dict[str, _Entry] = {}
@@ -108,7 +120,7 @@ class ImageFolder:
         for entry, name in _walk(self.root, self._archives):
             image_id = Path(name).stem
             known = entries.setdefault(image_id, entry)
-            if known.size != entry.size:
+            if known.differs(entry):
                 clashes.append(image_id)
         if clashes:
             raise UserError(
@@ -164,14 +176,12 @@ def _walk(root: Path, archives: dict[Path, zipfile.ZipFile]) -> Iterator[tuple[_
             elif is_image(name):
                 yield _file_entry(path), name
     for path in zips:
-        try:
-            archives[path] = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise UserError(f"{path}: expected a zip archive, got {error}; fetch it again.") from error
+        archives[path] = open_archive(path)
         for info in archives[path].infolist():
             name = Path(info.filename).name
             if not info.is_dir() and is_image(name):
-                yield _Entry(path, info.filename, info.file_size, info.CRC), name
+                require_plain(path, info)
+                yield _Entry(path, info, info.file_size, info.CRC), name
 
 
 def _file_entry(path: Path) -> _Entry:
