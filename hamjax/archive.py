@@ -22,7 +22,7 @@ def open_archive(path: Path) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(path)
     # NotImplementedError: of a version of the format that is not known
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise UserError(f"{path}: expected a zip archive, got {error}; fetch it again.") from error
+        raise UserError(f"{path}: expected a zip archive, got {error}; fetch or make it again.") from error
     if len(archive.infolist()) > MAX_MEMBERS:
         archive.close()
         raise UserError(f"{path}: expected at most {MAX_MEMBERS:,} members, got more; this is no archive of images.")
@@ -67,5 +67,5 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -
             file.read(1)  # the checksum is compared at the end
     # RuntimeError: an encryption or a feature that only the member's own header tells of
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{what}: expected a whole member, got {error}; fetch the archive again.") from error
+        raise UserError(f"{what}: expected a whole member, got {error}; fetch or make the archive again.") from error
     return content

@@ -3,9 +3,11 @@
 import hashlib
 import json
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import h5py
 import jax
@@ -16,7 +18,7 @@ from flax import traverse_util
 from hamjax import load_pretrained
 from hamjax.errors import UserError
 from hamjax.models import create_model, init_variables
-from hamjax.pretrained import published, read_tensors, save_weights
+from hamjax.pretrained import published, read_tensors, save_weights, store
 from hamjax.pretrained.published import PublishedFile, imagenet_class_names, published_weights
 from tests import keras_networks
 from tests.web_server import Server, serve
@@ -193,11 +195,27 @@ def test_damaged_and_foreign_converted_weights_are_refused(keras_files: Files, t
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    assert "convert them again" in _refusal(resnet, path)
+    assert "make the archive again" in _refusal(resnet, path)
     path.write_bytes(content[:1000])
-    assert "convert them again" in _refusal(resnet, path)
+    assert "make it again" in _refusal(resnet, path)
     np.savez(path, something=np.zeros(3))
     assert "convert them again" in _refusal(resnet, path)
+
+
+def test_a_converted_file_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, a=np.zeros(2**27, np.uint8), b=np.zeros(2**27, np.uint8))
+    assert path.stat().st_size < 1_000_000
+    with mock.patch.object(store, "MAX_BYTES", 2**27), pytest.raises(UserError, match="expected at most"):
+        read_tensors("resnet50", path)
+    np.savez(path, about=np.array(["no json"], dtype=object))
+    with pytest.raises(UserError, match="Object arrays cannot be loaded"):
+        read_tensors("resnet50", path)
+    with zipfile.ZipFile(path, "w") as file, file.open("a.npy", "w") as member:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (10**15,)}
+        np.lib.format.write_array_header_1_0(member, header)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match="convert them again"):
+        read_tensors("resnet50", path)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Converted weights on disk: numpy's npz, a tensor an entry, nothing that could run code."""
 
+import io
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
+from hamjax.archive import open_archive, read_member
 from hamjax.errors import UserError
 from hamjax.pretrained.convert import IMAGENET_CLASSES, Tensor
 from hamjax.pretrained.key_maps import TOP
 
 ABOUT = "about"
 FORMAT = "hamjax weights 1"
+MAX_BYTES = 2**30  # of all tensors; the largest network has a tenth of it
 
 
 def save_weights(path: Path, name: str, variables: Mapping[str, Any], *, source: str) -> None:
@@ -61,11 +63,10 @@ def read_stored(path: Path, name: str) -> list[Tensor]:
         UserError: it is damaged, something else, or another network's.
     """
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+        arrays = _read_arrays(path)
         about = json.loads(str(arrays.pop(ABOUT)))
         found = (about["format"], about["model"])
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except (LookupError, ValueError, TypeError, MemoryError, RecursionError) as error:
         raise UserError(
             f"{path}: expected weights that scripts/convert_weights.py wrote, got {error}; convert them again."
         ) from error
@@ -74,3 +75,16 @@ def read_stored(path: Path, name: str) -> list[Tensor]:
             f"{path}: expected {FORMAT!r} of {name}, got {found[0]!r} of {found[1]}; convert that network's."
         )
     return [Tensor(key, key, value) for key, value in arrays.items()]
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read every member of an npz; np.load would take a member for as large as it says it is."""
+    arrays, left = {}, MAX_BYTES
+    with open_archive(path) as archive:
+        for member in archive.infolist():
+            content = read_member(archive, member, left)
+            left -= len(content)
+            arrays[member.filename.removesuffix(".npy")] = np.lib.format.read_array(
+                io.BytesIO(content), allow_pickle=False
+            )
+    return arrays
