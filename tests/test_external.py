@@ -144,6 +144,34 @@ def test_an_image_bomb_is_refused(side: int) -> None:
         decode(buffer.getvalue())
 
 
+def test_a_header_that_claims_a_huge_image_is_not_believed() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(buffer, "jpeg")
+    encoded = bytearray(buffer.getvalue())
+    frame = encoded.index(b"\xff\xc0")  # marker, length, precision, height, width
+    encoded[frame + 5 : frame + 9] = b"\xff\xdc\xff\xdc"
+    with pytest.raises(ValueError, match="exceeds limit"):
+        decode(bytes(encoded))
+
+
+def test_a_jpeg_of_too_many_scans_is_refused() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(buffer, "jpeg", progressive=True)
+    encoded = buffer.getvalue()
+    assert decode(encoded).size == (16, 16)
+    scan = encoded[encoded.rindex(b"\xff\xda") : -2]
+    with pytest.raises(ValueError, match="more than 200 scans"):
+        decode(encoded[:-2] + 1000 * scan + encoded[-2:])
+
+
+@pytest.mark.parametrize("kind", ["gif", "bmp", "tiff", "webp", "ppm", "eps"])
+def test_what_is_no_jpeg_or_png_is_refused_whatever_its_name(kind: str) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(buffer, kind)
+    with pytest.raises(ValueError, match="no JPEG or PNG"):
+        decode(buffer.getvalue())
+
+
 def test_overlap_knows_images_lesions_and_near_duplicates() -> None:
     def table(*rows: tuple[str, str]):
         return from_rows([{"image_id": i, "lesion_id": k, "dx": "nv"} for i, k in rows], where="test")

@@ -8,6 +8,8 @@ import dataclasses
 import io
 import json
 import os
+import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from hamjax.data.metadata import Metadata
@@ -23,6 +25,13 @@ from hamjax.data.records import Records, read_columns
 from hamjax.errors import UserError
 
 CHUNK = 64
+# A progressive JPEG has about ten; each of thousands would be decoded over the whole image.
+START_OF_SCAN, MAX_SCANS = b"\xff\xda", 200
+# What Pillow's readers raise at damaged files.
+DAMAGE = (
+    OSError, EOFError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, MemoryError, struct.error,
+    zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
 Say = Callable[[str], None]
 
 
@@ -46,17 +55,23 @@ class Dataset:
 
 
 def decode(encoded: bytes) -> Image.Image:
-    """Decode an image completely.
+    """Decode a JPEG or PNG completely.
 
     Raises:
-        ValueError: Pillow cannot, or only in part, or it has more pixels than Pillow trusts (89 million).
+        ValueError: it is none, Pillow cannot decode it or only in part, it has more pixels than Pillow trusts
+            (89 million), or more scans than a photograph has.
     """
+    if encoded.count(START_OF_SCAN) > MAX_SCANS:
+        raise ValueError(f"more than {MAX_SCANS} scans are too many for a photograph")
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        # Only these: Pillow knows formats that start other programs or decompress without a bound.
+        with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or np.inf):  # Pillow itself only warns
                 raise ValueError(f"{image.width}x{image.height} pixels are too many for a photograph")
             return image.convert("RGB")
-    except Exception as error:  # on damaged files Pillow's readers fail in any way they like
+    except UnidentifiedImageError as error:
+        raise ValueError("no JPEG or PNG") from error
+    except DAMAGE as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
@@ -196,7 +211,7 @@ def _load_columns(open_records: Callable[[], Records], path: Path) -> Metadata:
     try:
         with np.load(path, allow_pickle=False) as columns:
             return Metadata(**columns)
-    except (OSError, ValueError, TypeError, EOFError, zlib.error):
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
         metadata = read_columns(open_records())
     part = path.with_suffix(f".part{os.getpid()}.npz")
     columns: dict[str, Any] = {**metadata.columns()}
