@@ -1,6 +1,7 @@
 """Reading the weights Keras stores in HDF5, in either of its layouts, with h5py alone."""
 
 import dataclasses
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hamjax.errors import UserError
+from hamjax.errors import UserError, name_some
 
 CONVOLUTION, NORM, DENSE, OTHER = "convolution", "norm", "dense", "other"
+MAX_BYTES = 2**30  # of all tensors; the largest network has a tenth of it
 NORM_LEAVES = ("gamma", "beta", "moving_mean", "moving_variance")
 # Keras 3 numbers a layer's variables instead of naming them; without gamma the others move up.
 NUMBERED = {
@@ -52,19 +54,23 @@ def read_layers(path: Path) -> list[SourceLayer]:
             `.weights.h5` of Keras 3.
 
     Raises:
-        UserError: it cannot be read, is no HDF5, is cut short, or holds something else.
+        UserError: it cannot be read, is no HDF5, is cut short, holds something else or more than `MAX_BYTES`, or
+            speaks of other files.
     """
     try:
         with h5py.File(path, "r") as file:
-            group: Any = file.get("model_weights", file)
+            reader = _Reader(path)
+            group = reader.group(file, "model_weights") or file
             if "layer_names" in group.attrs or "layer_names0" in group.attrs:
-                return _read_legacy(group, path)
-            if "layers" in group:
-                return _read_numbered(group["layers"], path)
-            found = ", ".join(list(group)[:5]) or "nothing"
+                return _read_legacy(reader, group)
+            layers = reader.group(group, "layers")
+            if layers is not None:
+                return _read_numbered(reader, layers)
+            found = name_some(group, 5) or "nothing"
     except FileNotFoundError:
         raise UserError(f"{path}: expected a weights file, got none; check the path.") from None
-    except (OSError, RuntimeError, KeyError, ValueError) as error:  # what h5py raises at damaged files
+    # What h5py raises at damaged files, MemoryError where a damaged size is allocated.
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError) as error:
         raise UserError(
             f"{path}: expected a whole HDF5 file of Keras weights, got {error}; it may be cut short or "
             "something else: fetch it again."
@@ -75,49 +81,89 @@ def read_layers(path: Path) -> list[SourceLayer]:
     )
 
 
-def _read_legacy(group: Any, path: Path) -> list[SourceLayer]:
+class _Reader:
+    """Takes out of a file what lies in it: no link is followed, no other file opened, no more than `MAX_BYTES` read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._left = path, MAX_BYTES
+
+    def group(self, parent: h5py.Group, name: str) -> h5py.Group | None:
+        """Return a group, or nothing if there is none of that name."""
+        found = self._member(parent, name)
+        if found is not None and not isinstance(found, h5py.Group):
+            raise UserError(f"{self.path}: expected a group {name!r}, got {type(found).__name__}; fetch it again.")
+        return found
+
+    def tensor(self, parent: h5py.Group, name: str) -> np.ndarray:
+        """Return an array of floating-point numbers."""
+        found = self._member(parent, name)
+        if found is None:
+            raise UserError(f"{self.path}: expected the tensor {name} in {parent.name}, got none; fetch it again.")
+        if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external or found.dtype.kind != "f":
+            raise UserError(
+                f"{self.path}: expected {name!r} to be an array of floating-point numbers in the file itself, got "
+                "something else; do not use this file."
+            )
+        self._left -= found.nbytes
+        if self._left < 0:
+            raise UserError(
+                f"{self.path}: expected tensors of at most {MAX_BYTES:,} bytes together, got more at {name!r} "
+                f"{found.shape}; do not use this file."
+            )
+        return np.asarray(found)
+
+    def _member(self, parent: h5py.Group, name: str) -> Any:
+        found: Any = parent
+        for part in filter(None, name.split("/")):
+            link = found.get(part, getlink=True) if isinstance(found, h5py.Group) else None
+            if link is None:
+                return None
+            if not isinstance(link, h5py.HardLink):
+                raise UserError(f"{self.path}: expected weights without links, got one at {part!r}; do not use it.")
+            found = found[part]
+        return found
+
+
+def _read_legacy(reader: _Reader, group: h5py.Group) -> list[SourceLayer]:
     """Read the layout of Keras 1 and 2: a group a layer, named weights."""
     layers = []
     for name in _attribute(group, "layer_names"):
-        tensors = {}
-        for weight in _attribute(group[name], "weight_names"):
-            if weight not in group[name]:
-                raise UserError(f"{path}: expected the tensor {weight} that layer {name} lists, got none.")
-            leaf = weight.rsplit("/", 1)[-1].removesuffix(":0")
-            tensors[leaf] = np.asarray(group[name][weight])
+        layer = reader.group(group, name)
+        if layer is None:
+            raise UserError(f"{reader.path}: expected the layer {name} that the file lists, got none; fetch it again.")
+        weights = _attribute(layer, "weight_names")
+        tensors = {weight.rsplit("/", 1)[-1].removesuffix(":0"): reader.tensor(layer, weight) for weight in weights}
         if tensors:
             layers.append(SourceLayer(name, tensors))
     return layers
 
 
-def _attribute(group: Any, name: str) -> list[str]:
+def _attribute(group: h5py.Group, name: str) -> list[str]:
     """Return a list of names, which Keras cuts in numbered parts when it is long."""
-    if name in group.attrs:
-        values = list(group.attrs[name])
-    else:
-        values, part = [], 0
-        while f"{name}{part}" in group.attrs:
-            values += list(group.attrs[f"{name}{part}"])
-            part += 1
+    attributes: Any = group.attrs
+    numbered = itertools.takewhile(attributes.__contains__, (f"{name}{i}" for i in itertools.count()))
+    parts = [name] if name in attributes else numbered
+    values = [value for part in parts for value in attributes[part]]
     return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 
 
-def _read_numbered(group: Any, path: Path) -> list[SourceLayer]:
+def _read_numbered(reader: _Reader, group: h5py.Group) -> list[SourceLayer]:
     """Read the layout of Keras 3: `conv2d_12/vars/0`, the layer's name an attribute of `vars`.
 
     The number counts the layers of a class in `model.layers`, so classes are kept apart.
     """
     layers = []
     for key in sorted(group, key=_natural):
-        variables = group[key].get("vars", {})
-        values = {index: np.asarray(variables[index]) for index in sorted(variables, key=int)}
-        if not values:
+        layer = reader.group(group, key)
+        variables = layer and reader.group(layer, "vars")
+        if not variables:
             continue
+        values = {index: reader.tensor(variables, index) for index in sorted(variables, key=int)}
         leaves = NUMBERED.get((re.sub(r"_\d+$", "", key), len(values)), tuple(values))
         name = variables.attrs.get("name", "")
         layers.append(SourceLayer(str(name), dict(zip(leaves, values.values(), strict=True))))
     if not layers:
-        raise UserError(f"{path}: expected layers with weights, got none.")
+        raise UserError(f"{reader.path}: expected layers with weights, got none; save them with model.save_weights.")
     return layers
 
 
