@@ -19,6 +19,7 @@ from hamjax.errors import UserError
 # Dataverse answers Python's own name with 403.
 USER_AGENT = "hamjax/0.1 (HAM10000 reader)"
 CHUNK = 1 << 20
+MAX_BYTES = 2**30  # of a file whose size is not published; the largest has a tenth of it
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 Say = Callable[[str], None]
 
@@ -72,7 +73,7 @@ def fetch(
             reason: object = f"HTTP {error.code} {error.reason}"
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             reason = getattr(error, "reason", error)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: of an address that is none
             raise UserError(_failure(url, path, md5, error)) from error
         progressed = part.exists() and part.stat().st_size > before
         failures = 1 if progressed else failures + 1
@@ -97,7 +98,10 @@ def user_cache() -> Path:
 
 def require_secure(url: str) -> None:
     """Refuse anything but TLS, except to this machine."""
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise UserError(f"{url}: expected an address, got {error}; use another address.") from error
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK):
         return
     raise UserError(f"{url}: expected https (http only to this machine); use another address.")
@@ -109,6 +113,15 @@ def file_md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
+class _SecureRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows only to where `fetch` itself may go; urllib alone goes from https to http."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        """Return the next request; see urllib."""
+        require_secure(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _receive(url: str, part: Path, size: int | None, timeout: float) -> int:
     """Append what the server has beyond the part; return the size of the whole."""
     offset = part.stat().st_size if part.exists() else 0
@@ -116,21 +129,20 @@ def _receive(url: str, part: Path, size: int | None, timeout: float) -> int:
         part.unlink()
         offset = 0
     headers = {"User-Agent": USER_AGENT} | ({"Range": f"bytes={offset}-"} if offset else {})
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
-        require_secure(answer.url)
+    opener = urllib.request.build_opener(_SecureRedirects)
+    with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
         resumed = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
         start = offset if resumed else 0
-        length = answer.headers.get("Content-Length")
-        total = start + int(length) if length else size
-        _copy(answer, part, start, total)
+        total = size if answer.length is None else start + answer.length
+        _copy(answer, part, start, total, limit=size or MAX_BYTES)
     arrived = part.stat().st_size
     if total is not None and arrived < total:
         raise ConnectionError(f"the connection ended after {arrived:,} of {total:,} bytes")
     return arrived
 
 
-def _copy(answer: Any, part: Path, start: int, total: int | None) -> None:
-    """Write a response behind the first `start` bytes of the part."""
+def _copy(answer: Any, part: Path, start: int, total: int | None, limit: int) -> None:
+    """Write a response behind the first `start` bytes of the part, up to a limit of bytes in all."""
     with (
         part.open("r+b" if start else "wb") as file,
         tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
@@ -139,6 +151,8 @@ def _copy(answer: Any, part: Path, start: int, total: int | None) -> None:
         file.truncate()
         # read1 gives what has come; read would lose it when the connection breaks.
         while chunk := answer.read1(CHUNK):
+            if file.tell() + len(chunk) > limit:
+                raise UserError(f"{answer.url}: expected at most {limit:,} bytes, got more; use another address.")
             file.write(chunk)
             bar.update(len(chunk))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hamjax import download
 from hamjax.data import official
 from hamjax.download import fetch, require_secure
 from hamjax.errors import UserError
@@ -106,6 +107,36 @@ def test_a_full_disk_is_refused_before_anything_comes(server: Server, tmp_path: 
 def test_only_tls_or_this_machine(url: str) -> None:
     with pytest.raises(UserError, match="expected https"):
         require_secure(url)
+
+
+@pytest.mark.parametrize("url", ["https://[x", "https://", "https://exämple/ü"])
+def test_what_is_no_address_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UserError, match="expected"):
+        fetch(url, tmp_path / "file.zip", md5=MD5, attempts=1, say=print)
+
+
+def test_a_redirect_on_this_machine_is_followed(server: Server, tmp_path: Path) -> None:
+    server.redirect = server.url.replace("file.zip", "elsewhere")
+    _fetch(server, tmp_path / "file.zip")
+    assert (tmp_path / "file.zip").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("to", ["http://192.0.2.1/x", "ftp://192.0.2.1/x", "file:///etc/passwd"])
+def test_a_redirect_away_from_tls_is_not_followed(server: Server, tmp_path: Path, to: str) -> None:
+    server.redirect = to
+    with pytest.raises(UserError, match="expected https|not allowed"):
+        _fetch(server, tmp_path / "file.zip")
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("size", [1_000_000, None])
+def test_a_server_that_sends_without_end_is_not_listened_to(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int | None
+) -> None:
+    monkeypatch.setattr(download, "MAX_BYTES", 1_000_000)
+    with pytest.raises(UserError, match="at most 1,000,000 bytes"):
+        _fetch(server, tmp_path / "file.zip", size=size)
+    assert (tmp_path / "file.zip.part").stat().st_size <= 1_000_000
 
 
 def test_official_files_come_from_a_mirror_with_the_published_hashes(server: Server, tmp_path: Path) -> None:

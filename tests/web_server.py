@@ -17,6 +17,7 @@ class Server:
     serves_ranges: bool = True
     status: int = 200
     failures: int = 0  # requests to answer with 503 first
+    redirect: str = ""  # where requests for `url` are sent
     requests: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -28,6 +29,11 @@ def serve(content: bytes) -> Iterator[Server]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             state.requests.append(dict(self.headers))
+            if state.redirect and self.path == "/file.zip":
+                self.send_response(302)
+                self.send_header("Location", state.redirect)
+                self.end_headers()
+                return
             if state.status != 200 or state.failures:
                 state.failures = max(state.failures - 1, 0)
                 self.send_error(state.status if state.status != 200 else 503)
