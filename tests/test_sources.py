@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hamjax.data import metadata
 from hamjax.data.sources import LocalSource
 from hamjax.errors import UserError
 from tests.conftest import read_rows, write_one_hot, write_rows
@@ -98,7 +99,14 @@ def test_lesion_with_two_diagnoses_is_refused_by_id(copy: Path) -> None:
         (b"\xff\xfe\x00garbage\n\x80\n", "UTF-8"),
         (b"lesion_id,image_id,dx\nHAM_1,ISIC_1\n", "line.s. 2"),
         (b"lesion_id,image_id,dx,age\nHAM_1,ISIC_1,nv,old\n", "'old'"),
+        (b"lesion_id,image_id,dx,age\nHAM_1,ISIC_1,nv,-5\n", "'-5'"),
+        (b"lesion_id,image_id,dx,age\nHAM_1,ISIC_1,nv,1e999\n", "'1e999'"),
         (b"lesion_id,image_id,dx\n,ISIC_1,nv\n", "line.s. 2"),
+        (b"lesion_id,image_id,dx\nHAM_1,=HYPERLINK(0),nv\n", "'=HYPERLINK.0.'"),
+        (b"lesion_id,image_id,dx\n@SUM(A1),ISIC_1,nv\n", "'@SUM.A1.'"),
+        (b"lesion_id,image_id,dx\nHAM_1,ISIC_\x1b[2J,nv\n", r"ISIC_.x1b.2J"),
+        (b"lesion_id,image_id,dx\nHAM_1,ISIC_1\0,nv\n", r"ISIC_1.x00"),
+        (b"lesion_id,image_id,dx\nHAM_1,ISIC_1," + b"n" * 201 + b"\n", r"at most 200 characters.*2 .'dx'."),
     ],
 )
 def test_damaged_metadata_is_refused(copy: Path, content: bytes, expected: str) -> None:
@@ -107,13 +115,19 @@ def test_damaged_metadata_is_refused(copy: Path, content: bytes, expected: str) 
         LocalSource(copy)
 
 
+def test_a_table_without_end_is_not_read(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "MAX_TABLE_BYTES", 1000)
+    with pytest.raises(UserError, match="at most 1,000 bytes"):
+        LocalSource(copy)
+
+
 def test_one_hot_without_lesions_is_refused_unless_allowed(copy: Path) -> None:
     write_one_hot(copy)
     (copy / "ISIC2018_Task3_Training_LesionGroupings.csv").unlink()
     with pytest.raises(UserError, match="LesionGroupings"):
         LocalSource(copy)
-    metadata = LocalSource(copy, allow_missing=True).metadata
-    assert metadata.lesion_id.tolist() == metadata.image_id.tolist()
+    table = LocalSource(copy, allow_missing=True).metadata
+    assert table.lesion_id.tolist() == table.image_id.tolist()
 
 
 def test_one_hot_row_with_two_classes_is_refused_by_id(copy: Path) -> None:

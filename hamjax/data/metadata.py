@@ -31,6 +31,10 @@ DESCRIPTIVE = ("dx_type", "sex", "localization", "dataset")
 TEXT_COLUMNS = ("image_id", "lesion_id", *DESCRIPTIVE)
 RECORDS_VERSION = "1.0.0"  # of the columns that are kept; changes with them
 UNKNOWN = "unknown"
+FORMULA = "=+-@"  # what a spreadsheet takes for one begins with these
+MAX_TABLE_BYTES = 64 * 2**20
+MAX_CELL = 200  # characters; a column is as wide as its widest cell, in every row
+OLDEST = 130  # years
 NO_AGE = ("", "na", "nan", "none", UNKNOWN)
 
 Row = dict[str, str]
@@ -90,14 +94,18 @@ def read_table(path: Path) -> list[Row]:
     """Read a CSV, or the tab-separated form Dataverse serves by default.
 
     Raises:
-        UserError: there is no such file, it is empty, no text, or has a ragged row.
+        UserError: there is no such file, it is empty, no text, has a ragged row or a cell too long for a table.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(MAX_TABLE_BYTES + 1)
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: expected a table (.csv), got {error.strerror}; name an existing file.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: expected UTF-8 text, got {error}; fetch the file again.") from error
+    if len(content) > MAX_TABLE_BYTES:
+        raise UserError(f"{path}: expected a table of at most {MAX_TABLE_BYTES:,} bytes, got more; name another file.")
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) < 2:
         raise UserError(f"{path}: expected a header and rows, got {len(lines)} line(s); fetch it again.")
@@ -112,7 +120,14 @@ def read_table(path: Path) -> list[Row]:
             f"{path}: expected the header's number of cells in every row, "
             f"got more or fewer in line(s) {name_some(ragged)}; fetch the file again."
         )
-    return [{k.strip(): v.strip() for k, v in row.items()} for row in rows]
+    rows = [{k.strip(): v.strip() for k, v in row.items()} for row in rows]
+    long = [f"{i + 2} ({k[:20]!r})" for i, row in enumerate(rows) for k, v in row.items() if len(v) > MAX_CELL]
+    if long:
+        raise UserError(
+            f"{path}: expected cells of at most {MAX_CELL} characters, got longer in line(s) {name_some(long)}; "
+            "fetch the file again."
+        )
+    return rows
 
 
 def header(path: Path) -> list[str]:
@@ -207,6 +222,12 @@ def _refuse_bad_rows(rows: Sequence[Mapping[str, Any]], where: str) -> None:
             f"{where}: expected an image_id and a lesion_id in every row, got none in "
             f"line(s) {name_some(unnamed)}; use the published file."
         )
+    odd = [repr(r[name])[:60] for r in rows for name in ("image_id", "lesion_id") if not _is_plain(r[name])]
+    if odd:
+        raise UserError(
+            f"{where}: expected ids of printable characters, none of them first that makes a formula of a table's "
+            f"cell ({FORMULA}), got {name_some(odd)}. Rename these."
+        )
     repeated = [f"{i} ({' and '.join(dx)})" for i, dx in _diagnoses(rows, "image_id").items() if len(dx) > 1]
     if repeated:
         raise UserError(
@@ -229,6 +250,11 @@ def _refuse_bad_rows(rows: Sequence[Mapping[str, Any]], where: str) -> None:
         )
 
 
+def _is_plain(identifier: str) -> bool:
+    """Say whether an id is safe to show in a terminal and to open in a spreadsheet."""
+    return identifier.isprintable() and identifier[0] not in FORMULA
+
+
 def _diagnoses(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, list[str]]:
     """Return all diagnoses by the value of a column."""
     found: dict[str, list[str]] = {}
@@ -242,9 +268,12 @@ def _age(row: Mapping[str, Any], where: str) -> float:
     if value.lower() in NO_AGE:
         return float("nan")
     try:
-        return float(value)
+        age = float(value)
     except ValueError:
-        raise UserError(f"{where}: expected an age in years or nothing for {row['image_id']}, got {value!r}.") from None
+        age = -1.0
+    if not 0 <= age <= OLDEST:
+        raise UserError(f"{where}: expected an age in years or nothing for {row['image_id']}, got {value!r}.")
+    return age
 
 
 def _lesions(rows: list[Row], groupings: Path | None) -> dict[str, str] | None:
