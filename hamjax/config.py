@@ -174,14 +174,13 @@ class Config:
         """
         config = cls()
         for topic, keys in values.items():
-            for key, value in keys.items():
-                group = getattr(config, topic, None)
-                if group is None or not hasattr(group, key):
+            for key, value in keys.items() if isinstance(keys, dict) else [("", keys)]:
+                if f"{topic}.{key}" not in KEYS:
                     raise UserError(
                         f"expected the config keys of this version of hamjax, got {topic}.{key}; "
                         "use the version that made the run (its config.json names it)."
                     )
-                setattr(group, key, tuple(value) if isinstance(value, list) else value)
+                setattr(getattr(config, topic), key, tuple(value) if isinstance(value, list) else value)
         return config
 
     def result_keys(self) -> dict[str, Any]:
@@ -191,3 +190,11 @@ class Config:
         for key in ("source_dir", "data_dir", "num_threads"):
             del values["data"][key]
         return values
+
+
+# Every key, such as data.image_size, and its type.
+KEYS: dict[str, Any] = {
+    f"{topic.name}.{field.name}": field.type
+    for topic in dataclasses.fields(Config)
+    for field in dataclasses.fields(getattr(Config(), topic.name))
+}

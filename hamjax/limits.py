@@ -1,8 +1,10 @@
 """Which values a config may have."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
-from hamjax.config import Config
+from hamjax.config import KEYS, Config, Strategy
 from hamjax.errors import UserError
 from hamjax.losses import LOSSES
 from hamjax.mixing import MIXES
@@ -63,27 +65,69 @@ AT_LEAST: dict[str, float] = {
     "optimizer.patience": 0,
     "optimizer.min_learning_rate": 0,
 }
-BELOW: dict[str, float] = {"augment.colour": 1, "loss.label_smoothing": 1, "train.ema_decay": 1}
+BELOW: dict[str, float] = {
+    "data.image_size": 4096,
+    "data.num_threads": 1024,
+    "data.synthetic_images": 1e6,
+    "sampling.threshold": 1e6,
+    "augment.colour": 1,
+    "loss.label_smoothing": 1,
+    "train.ema_decay": 1,
+    "eval.batch_size": 1e5,
+}
+LARGEST_INT = 2**31 - 1  # what a device counts with
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_INT
+
+
+def _is_number(value: Any) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+# What a key of a type takes; a config that is read from a file can hold anything.
+TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    bool: ("True or False", lambda value: isinstance(value, bool)),
+    int: (f"a whole number up to {LARGEST_INT:,}", _is_whole),
+    float: ("a finite number", _is_number),
+    str: ("text", lambda value: isinstance(value, str)),
+    Strategy: ("text", lambda value: isinstance(value, str)),
+    tuple[float, ...]: ("numbers", lambda value: isinstance(value, tuple) and all(map(_is_number, value))),
+}
 
 
 def validate(config: Config) -> None:
-    """Check every value that has a range.
+    """Check every value: its type, and its range where it has one.
 
     Raises:
         UserError: naming all that are wrong, what was expected, and the key to set.
     """
+    values = {key: _get(config, key) for key in KEYS}
+    wrong = [
+        f"{key}: expected {TYPES[kind][0]}, got {values[key]!r}"
+        for key, kind in KEYS.items()
+        if not TYPES[kind][1](values[key])
+    ]
+    if not wrong:
+        wrong = _out_of_range(config, values)
+    if wrong:
+        raise UserError("\n".join([*wrong, "Set them with --config.KEY=VALUE or in the config file."]))
+
+
+def _out_of_range(config: Config, values: dict[str, Any]) -> list[str]:
     wrong = []
     for key, allowed in CHOICES.items():
-        value = _get(config, key)
+        value = values[key]
         if value not in allowed:
             wrong.append(f"{key}: expected one of {', '.join(allowed)}, got {value!r}")
     for key, least in AT_LEAST.items():
-        value = _get(config, key)
-        if not isinstance(value, int | float) or not value >= least:
+        value = values[key]
+        if value < least:
             wrong.append(f"{key}: expected at least {least:g}, got {value!r}")
     for key, limit in BELOW.items():
-        value = _get(config, key)
-        if isinstance(value, int | float) and value >= limit:
+        value = values[key]
+        if value >= limit:
             wrong.append(f"{key}: expected less than {limit:g}, got {value!r}")
     given = config.sampling.given_weights
     if config.sampling.weight_rule == "given" and (len(given) != 7 or min(given) < 0 or max(given) == 0):
@@ -91,8 +135,7 @@ def validate(config: Config) -> None:
     warmup, epochs = config.optimizer.warmup_epochs, config.train.epochs
     if config.optimizer.schedule == "cosine" and not wrong and warmup >= epochs:
         wrong.append(f"optimizer.warmup_epochs: expected less than train.epochs={epochs}, got {warmup!r}")
-    if wrong:
-        raise UserError("\n".join([*wrong, "Set them with --config.KEY=VALUE or in the config file."]))
+    return wrong
 
 
 def _get(config: Config, key: str) -> Any:

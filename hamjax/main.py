@@ -1,6 +1,7 @@
 """The command line: `python -m hamjax.main --config configs/quickstart.py`.
 
 This file is short on purpose: flags to config, config to `train`, errors to an exit status.
+The config file is Python and is run, so use those you trust; values on the command line are literals and never run.
 """
 
 import sys
@@ -26,7 +27,12 @@ def parse(argv: Sequence[str]) -> tuple[Config, Path]:
     """
     words, values = list(argv), flags.FlagValues()
     chosen = config_flags.DEFINE_config_file(
-        "config", None, "The config file; see configs/.", flag_values=values, lock_config=True, sys_argv=words
+        "config",
+        None,
+        "The config file; see configs/. It is Python and is run.",
+        flag_values=values,
+        lock_config=True,
+        sys_argv=words,
     )
     workdir = flags.DEFINE_string(
         "workdir", None, "The run directory; runs/<config name> by default.", flag_values=values

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hamjax.config import Config, Strategy
+from hamjax.config import KEYS, Config, Strategy
 from hamjax.errors import UserError
 from hamjax.limits import validate
 
@@ -79,8 +79,7 @@ def make_config(*, model: str, strategy: str, recipe: str = "paper", **changes: 
 
 
 def _set(config: Config, key: str, value: Any) -> None:
-    topic, _, name = key.partition(".")
-    group = getattr(config, topic, None)
-    if group is None or not hasattr(group, name):
+    if key not in KEYS:
         raise UserError(f"expected a config key such as data.image_size, got {key!r}.")
-    setattr(group, name, value)
+    topic, _, name = key.partition(".")
+    setattr(getattr(config, topic), name, value)

@@ -1,5 +1,6 @@
 """The configs on disk are the grid, and bad values are refused by key."""
 
+import contextlib
 import importlib.util
 import itertools
 from pathlib import Path
@@ -7,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from hamjax.config import Config
+from hamjax.config import KEYS, Config
 from hamjax.errors import UserError
 from hamjax.limits import validate
+from hamjax.main import parse
 from hamjax.network import require_fitting
 from hamjax.recipes import IMPROVED, MODELS, make_config
 
@@ -114,3 +116,17 @@ def test_all_wrong_keys_are_named_at_once() -> None:
     config.data.split, config.train.epochs = "random", -1
     with pytest.raises(UserError, match=r"(?s)data.split.*train.epochs"):
         validate(config)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["__import__('os').system('touch X')", "(__import__('os').system('touch X'),)", "[open('X','w') for _ in (1,)]"],
+)
+def test_values_on_the_command_line_are_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for key in KEYS:
+        with contextlib.suppress(UserError):  # some keys take any text
+            config, _ = parse(["main", "--config", str(CONFIGS / "cnn_s1.py"), f"--config.{key}={code}"])
+            topic, name = key.split(".")
+            assert getattr(getattr(config, topic), name) == code
+    assert list(tmp_path.iterdir()) == []
