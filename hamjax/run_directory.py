@@ -30,9 +30,13 @@ from hamjax.data import splits
 from hamjax.data.metadata import Metadata, from_rows, read_table
 from hamjax.errors import UserError, name_some
 from hamjax.experiment import Experiment, run_identity
+from hamjax.limits import validate
 
 PACKAGES = ("hamjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
             "tensorflow-datasets", "opencv-python-headless", "pillow", "scikit-learn")  # fmt: skip
+# What config.json must hold, and what it may.
+NEEDED = {"config": dict, "data_fingerprint": str, "split_fingerprint": str}
+DESCRIPTIVE = {"command": str, "environment": dict}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +139,12 @@ def read_record(workdir: Path) -> RunRecord:
         UserError: there is no run.
     """
     stored = _read_run(workdir)
-    return RunRecord(Config.from_dict(stored["config"]), stored["data_fingerprint"], stored["split_fingerprint"])
+    config = Config.from_dict(stored["config"])
+    try:
+        validate(config)
+    except UserError as error:
+        raise UserError(f"{workdir / 'config.json'}: {error}\nRestore the file that the run wrote.") from error
+    return RunRecord(config, stored["data_fingerprint"], stored["split_fingerprint"])
 
 
 def read_facts(workdir: Path) -> dict[str, Any]:
@@ -145,7 +154,7 @@ def read_facts(workdir: Path) -> dict[str, Any]:
         UserError: there is no run.
     """
     record = _read_run(workdir)
-    return {name: record[name] for name in ("config", "command", "environment") if name in record}
+    return {name: record[name] for name in ("config", *DESCRIPTIVE) if name in record}
 
 
 def read_split(workdir: Path) -> tuple[Metadata, np.ndarray]:
@@ -161,8 +170,10 @@ def read_split(workdir: Path) -> tuple[Metadata, np.ndarray]:
     rows = read_table(path)
     if hashlib.sha256(path.read_bytes()).hexdigest() != read_record(workdir).split_fingerprint:
         raise UserError(f"{path}: expected the split that the run was started with, got another; bring it back.")
-    part = {row["image_id"]: row["split"] for row in rows}
     metadata = from_rows(rows, where=str(path))
+    part = {row["image_id"]: row.get("split") for row in rows}
+    if not set(part.values()) <= set(splits.PARTITIONS):
+        raise UserError(f"{path}: expected a column split of {', '.join(splits.PARTITIONS)}, got others; restore it.")
     return metadata, np.array([part[i] for i in metadata.image_id.tolist()])
 
 
@@ -196,11 +207,17 @@ def _read_run(workdir: Path) -> dict[str, Any]:
 def _read(workdir: Path) -> dict[str, Any] | None:
     path = workdir / "config.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        stored = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: expected the config of a run, got {error}; restore or remove it.") from error
+    given = stored if isinstance(stored, dict) else {}
+    wrong = [name for name, kind in NEEDED.items() if not isinstance(given.get(name), kind)]
+    wrong += [name for name, kind in DESCRIPTIVE.items() if not isinstance(given.get(name, kind()), kind)]
+    if wrong:
+        raise UserError(f"{path}: expected what a run wrote, got other {', '.join(wrong)}; restore or remove it.")
+    return given
 
 
 def _version(package: str) -> str:

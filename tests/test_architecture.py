@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "plan": {"config", "data"},
     "experiment": {"config", "data", "metrics", "models", "network", "optim", "parts", "plan", "sharding",
                    "train_state"},
-    "run_directory": {"config", "data", "experiment"},
+    "run_directory": {"config", "data", "experiment", "limits"},
     "judgement": {"data", "metrics"},
     "predict": {"averaging", "config", "data", "experiment", "gradcam", "network", "sharding",
                 "train_state", "train_step"},

@@ -164,7 +164,8 @@ def test_a_signal_is_passed_on_and_the_cell_may_end_in_peace(
 def test_a_folder_of_another_config_is_refused_by_the_key_that_differs(tmp_path: Path) -> None:
     cell = cells_of(tmp_path)[0]
     cell.workdir.mkdir(parents=True)
-    (cell.workdir / "config.json").write_text(json.dumps({"config": cell.config.to_dict()}))
+    record = {"config": cell.config.to_dict(), "data_fingerprint": "0", "split_fingerprint": "0"}
+    (cell.workdir / "config.json").write_text(json.dumps(record))
     require_own_folders(cells_of(tmp_path))
     with pytest.raises(UserError, match="train.epochs"):
         require_own_folders(cells_of(tmp_path, "--config.train.epochs=3"))

@@ -73,6 +73,7 @@ def _environment(environment: Mapping[str, Any] | None) -> Markup:
     if not environment:
         return NOTHING
     names = {key: value for key, value in environment.items() if key != "packages"}
-    packages = environment.get("packages", {})
-    names["packages"] = ", ".join(f"{name} {version}" for name, version in packages.items()) or None
+    packages = environment.get("packages")
+    if isinstance(packages, Mapping):
+        names["packages"] = ", ".join(f"{name} {version}" for name, version in packages.items())
     return facts("Software and hardware", names)
