@@ -188,9 +188,18 @@ def test_a_place_that_cannot_be_written_is_refused(run: Prepare, tmp_path: Path)
         run(data_dir=str(tmp_path / "file" / "data"))
 
 
-def test_damaged_records_are_refused_with_the_cure(run: Prepare, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("*array_record*", None), ("*array_record*", b"x" * 100_000), ("dataset_info.json", b"{"),
+     ("dataset_info.json", b'{"splits": [5]}'), ("features.json", b"[]"),
+     ("features.json", b'{"pythonClassName": "nowhere.Features"}')],
+)  # fmt: skip
+def test_damaged_records_are_refused_with_the_cure(
+    run: Prepare, tmp_path: Path, name: str, content: bytes | None
+) -> None:
     run()
-    next((tmp_path / "data" / "ham10000" / "1.0.0").glob("*array_record*")).unlink()
+    (path,) = (tmp_path / "data" / "ham10000" / "1.0.0").glob(name)
+    path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(UserError, match="prepare the data again"):
         run(image_size=20)
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+from google.protobuf import json_format, message
 
 from hamjax.data.metadata import CLASSES, RECORDS_VERSION, TEXT_COLUMNS
 from hamjax.data.sources import Source
@@ -24,6 +25,14 @@ CITATION = """@article{tschandl2018ham10000,
   journal={Scientific Data}, volume={5}, pages={180161}, year={2018},
   doi={10.1038/sdata.2018.161}
 }"""
+
+
+# What reading damaged records raises: RuntimeError in array_record, the last three where features.json names other
+# classes, and protobuf's own.
+DAMAGE = (
+    OSError, RuntimeError, ValueError, LookupError, json_format.Error, message.Error, TypeError, AttributeError,
+    ImportError,
+)  # fmt: skip
 
 
 class Ham10000(tfds.core.GeneratorBasedBuilder):

@@ -19,9 +19,7 @@ def write_records(name: str, source: Source, details: Mapping[str, Any], folder:
 
     try:
         return write_tfds(name, source, details, folder)
-    except UserError:
-        raise
-    except Exception as error:  # TFDS, array_record and protobuf each raise their own kinds
+    except (OSError, RuntimeError) as error:  # RuntimeError: of array_record, as on a full disk
         raise UserError(
             f"{folder.parent}: expected to write records there, got {type(error).__name__}: {error}; "
             "free some space or name another folder with --config.data.data_dir (--data-dir)."
@@ -36,9 +34,9 @@ class Records:
     """
 
     def __init__(self, folder: Path) -> None:
-        from hamjax.data.ham10000 import read_tfds
+        from hamjax.data.ham10000 import DAMAGE, read_tfds
 
-        self._folder = folder
+        self._folder, self._damage = folder, DAMAGE
         self._examples = self._guard(read_tfds, folder)
 
     def __len__(self) -> int:
@@ -50,7 +48,7 @@ class Records:
     def _guard(self, read: Callable[[Any], Any], argument: Any) -> Any:
         try:
             return read(argument)
-        except Exception as error:  # TFDS, array_record and protobuf each raise their own kinds
+        except self._damage as error:
             raise UserError(
                 f"{self._folder}: expected TFDS records, got {type(error).__name__}: {error}; "
                 "remove that folder and prepare the data again."
