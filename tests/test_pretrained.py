@@ -216,6 +216,11 @@ def test_a_converted_file_that_would_fill_the_memory_is_refused(tmp_path: Path) 
         np.lib.format.write_array_header_1_0(member, header)  # pyright: ignore[reportArgumentType]
     with pytest.raises(UserError, match="convert them again"):
         read_tensors("resnet50", path)
+    for text in ("((((", "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "9" * 40 + ",)}"):
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("a.npy", b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text.encode())
+        with pytest.raises(UserError, match="convert them again"):
+            read_tensors("resnet50", path)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import tokenize
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from hamjax.pretrained.key_maps import TOP
 
 ABOUT = "about"
 FORMAT = "hamjax weights 1"
+# What numpy raises at members that are no arrays, SyntaxError and TokenError at their headers, and json.
+DAMAGE = (
+    LookupError, ValueError, TypeError, ArithmeticError, MemoryError, RecursionError, SyntaxError, tokenize.TokenError,
+)  # fmt: skip
 MAX_BYTES = 2**30  # of all tensors; the largest network has a tenth of it
 
 
@@ -66,7 +71,7 @@ def read_stored(path: Path, name: str) -> list[Tensor]:
         arrays = _read_arrays(path)
         about = json.loads(str(arrays.pop(ABOUT)))
         found = (about["format"], about["model"])
-    except (LookupError, ValueError, TypeError, MemoryError, RecursionError) as error:
+    except DAMAGE as error:
         raise UserError(
             f"{path}: expected weights that scripts/convert_weights.py wrote, got {error}; convert them again."
         ) from error
