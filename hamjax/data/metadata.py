@@ -114,6 +114,8 @@ def read_table(path: Path) -> list[Row]:
         rows = list(csv.DictReader(lines, delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise UserError(f"{path}: expected a table, got {error}; fetch the file again.") from error
+    if not rows:
+        raise UserError(f"{path}: expected a header and rows, got a header alone; fetch it again.")
     ragged = [str(i + 2) for i, r in enumerate(rows) if None in r or None in r.values()]
     if ragged:
         raise UserError(
@@ -160,22 +162,22 @@ def read_metadata(path: Path, groupings: Path | None, *, allow_missing: bool) ->
     rows = read_table(path)
     if is_one_hot(list(rows[0])):
         rows = from_one_hot(rows, path, groupings, allow_missing=allow_missing)
-    missing = [name for name in NEEDED if name not in rows[0]]
-    if missing:
-        raise UserError(
-            f"{path}: expected the columns {', '.join(NEEDED)}, got {', '.join(rows[0])}; "
-            f"missing: {', '.join(missing)}. Use the published HAM10000_metadata.csv."
-        )
     return from_rows(rows, where=str(path))
 
 
 def from_rows(rows: Sequence[Mapping[str, Any]], *, where: str) -> Metadata:
-    """Build the table from rows with at least lesion_id, image_id and dx.
+    """Build the table from rows of the same columns, at least lesion_id, image_id and dx.
 
     Raises:
-        UserError: a repeated image, an unknown diagnosis, a lesion with two
+        UserError: a missing column, a repeated image, an unknown diagnosis, a lesion with two
             diagnoses, an empty id or an age that is no number.
     """
+    missing = [name for name in NEEDED if name not in rows[0]]
+    if missing:
+        raise UserError(
+            f"{where}: expected the columns {', '.join(NEEDED)}, got {', '.join(rows[0])}; "
+            f"missing: {', '.join(missing)}. Use the published HAM10000_metadata.csv."
+        )
     _refuse_bad_rows(rows, where)
     rows = sorted(rows, key=lambda row: row["image_id"])
     text = {name: np.array([row.get(name) or UNKNOWN for row in rows], dtype=np.str_) for name in TEXT_COLUMNS}
