@@ -10,6 +10,7 @@ that cannot read keeps nobody waiting.
 """
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +22,8 @@ import orbax.checkpoint as ocp
 from hamjax.distributed import all_or_none, from_first, is_peer_loss
 from hamjax.errors import UserError
 
+# What orbax, tensorstore and json raise at what is damaged, or was not written by us.
+DAMAGE = (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 KEEP = 2  # the newest and the one before, to fall back on
 
 
@@ -178,14 +181,19 @@ class Checkpoints:
     def _read(self, kind: str, step: int, **items: Any) -> Any:
         try:
             with contextlib.closing(self._reader(kind)) as reader:
-                return reader.restore(step, args=ocp.args.Composite(**items))
-        except Exception as error:  # orbax, tensorstore and json each raise their own kinds
+                read = reader.restore(step, args=ocp.args.Composite(**items))
+            if not isinstance(read.get("host"), dict | None):
+                raise TypeError(f"expected a dictionary in host, got {type(read['host']).__name__}")
+        except DAMAGE as error:
+            # Orbax reports the first array that failed; asyncio would print a traceback of each of the others.
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
             first = str(error).strip().splitlines()[:1]
             raise UserError(
                 f"{self.folder / kind / str(step)}: expected a whole checkpoint of this run, got "
                 f"{type(error).__name__}: {first[0][:300] if first else ''}; it is truncated or not ours. Remove it "
                 "to go on without it, or name another one with --checkpoint."
             ) from error
+        return read
 
 
 def _blank(template: Any) -> Any:
