@@ -101,6 +101,16 @@ def test_a_name_that_comes_twice_with_other_content_is_refused(tmp_path: Path) -
         ImageFolder(tmp_path)
 
 
+def test_a_member_without_a_name_is_passed_over(tmp_path: Path) -> None:
+    path = _pack(tmp_path, b"x", "a.jpg")
+    raw = bytearray(path.read_bytes())
+    at = raw.index(b"PK\1\2")
+    raw[at + 46 : at + 51] = b"\0.jpg"  # zipfile ends a name at its first NUL
+    path.write_bytes(raw)
+    with pytest.raises(UserError, match="expected images"):
+        ImageFolder(tmp_path)
+
+
 def test_more_members_than_any_set_of_images_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as file:
         for i in range(4):

@@ -179,7 +179,7 @@ def _walk(root: Path, archives: dict[Path, zipfile.ZipFile]) -> Iterator[tuple[_
         archives[path] = open_archive(path)
         for info in archives[path].infolist():
             name = Path(info.filename).name
-            if not info.is_dir() and is_image(name):
+            if is_image(name) and not info.is_dir():
                 require_plain(path, info)
                 yield _Entry(path, info, info.file_size, info.CRC), name
 
