@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fuzzing import runs
 
 from hamjax.config import Config
 from hamjax.errors import UserError
 from hamjax.run_directory import read_facts, read_record, read_split
+from hamjax.trained import TrainedRun
 
 SPLIT = "image_id,lesion_id,dx,split\nI1,L1,nv,train\nI2,L2,mel,test\n"
 
@@ -80,3 +82,24 @@ def test_a_stored_config_is_checked_as_one_from_the_command_line(
 def test_a_split_of_other_parts_is_refused(tmp_path: Path, split: str) -> None:
     with pytest.raises(UserError, match="expected a column split of train, val, test"):
         read_split(_write(tmp_path, split=split))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("_CHECKPOINT_METADATA", '{"init_timestamp_nsecs": "x"}'),
+        ("_CHECKPOINT_METADATA", "[" * 100_000),
+        ("host/metadata", "[]"),
+        ("host/metadata", '{"best": {}}'),
+        ("state/_METADATA", '{"tree_metadata": "x"}'),
+    ],
+)
+def test_a_checkpoint_that_is_not_as_it_was_written_is_refused(tmp_path: Path, file: str, content: str) -> None:
+    runs.make_samples(tmp_path)
+    TrainedRun(tmp_path / "run").restore()
+    for kind in ("last", "best"):
+        path = tmp_path / "run" / "checkpoints" / kind / "2" / file
+        stored = json.loads(path.read_text()) if file == "host/metadata" and content != "[]" else {}
+        path.write_text(json.dumps(stored | json.loads(content)) if stored else content)
+    with pytest.raises(UserError, match="expected a whole checkpoint|expected the checkpoints|the best step"):
+        TrainedRun(tmp_path / "run").restore()
