@@ -10,6 +10,8 @@ that cannot read keeps nobody waiting.
 """
 
 import contextlib
+import hashlib
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +26,7 @@ from hamjax.errors import UserError
 
 # What orbax, tensorstore and json raise at what is damaged, or was not written by us.
 DAMAGE = (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+SEAL = "sha256"
 KEEP = 2  # the newest and the one before, to fall back on
 
 
@@ -46,7 +49,9 @@ class Checkpoints:
     def __init__(self, folder: Path, identity: dict[str, Any], *, read_only: bool = False) -> None:
         self._identity = identity
         self.folder = folder.absolute()
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, cleanup_tmp_directories=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=KEEP, cleanup_tmp_directories=True, lightweight_initialize=True
+        )
         self._managers: dict[str, ocp.CheckpointManager] = {
             kind: self._reader(kind) if read_only else _Manager(self.folder / kind, options=options)
             for kind in ("last", "best")
@@ -74,7 +79,7 @@ class Checkpoints:
         self.wait()  # `last` speaks of `best`: it must not come first
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
-            host=ocp.args.JsonSave({"identity": self._identity, **host}),
+            host=ocp.args.JsonSave(sealed({"identity": self._identity, **host})),
         )
         with self._writing():
             manager.save(step, args=items, force=True)
@@ -121,10 +126,10 @@ class Checkpoints:
             found = ", ".join(map(str, self.steps(kind))) or "none"
             raise UserError(f"{path}: expected a checkpoint, got none; there are: {found}.")
         host = self._read(kind, step, host=ocp.args.JsonRestore())["host"]
-        if host is None or host.get("identity") != self._identity:
+        if host["identity"] != self._identity:
             raise UserError(
-                f"{path}: expected a checkpoint of {self._identity}, got one of "
-                f"{host and host.get('identity')}; it belongs to another run."
+                f"{path}: expected a checkpoint of {self._identity}, got one of {host['identity']}; it belongs to "
+                "another run."
             )
         return host
 
@@ -162,7 +167,10 @@ class Checkpoints:
             primary_host=None, active_processes={me}, barrier_sync_key_prefix=f"reader{me}"
         )
         options = ocp.CheckpointManagerOptions(
-            create=False, cleanup_tmp_directories=False, multiprocessing_options=alone
+            create=False,
+            cleanup_tmp_directories=False,
+            lightweight_initialize=True,  # a damaged checkpoint must not keep the others from being seen
+            multiprocessing_options=alone,
         )
         return ocp.CheckpointManager(self.folder / kind, options=options)
 
@@ -182,8 +190,8 @@ class Checkpoints:
         try:
             with contextlib.closing(self._reader(kind)) as reader:
                 read = reader.restore(step, args=ocp.args.Composite(**items))
-            if not isinstance(read.get("host"), dict | None):
-                raise TypeError(f"expected a dictionary in host, got {type(read['host']).__name__}")
+            if "host" in items and read["host"].get(SEAL) != sealed(read["host"])[SEAL]:
+                raise ValueError("its host/metadata is not as it was written")
         except DAMAGE as error:
             # Orbax reports the first array that failed; asyncio would print a traceback of each of the others.
             logging.getLogger("asyncio").setLevel(logging.CRITICAL)
@@ -199,3 +207,9 @@ class Checkpoints:
 def _blank(template: Any) -> Any:
     """Return numpy arrays of the same shapes, to read into."""
     return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), template)
+
+
+def sealed(host: dict[str, Any]) -> dict[str, Any]:
+    """Return a `host` dictionary with a checksum of the rest of it."""
+    rest = {name: value for name, value in host.items() if name != SEAL}
+    return rest | {SEAL: hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}

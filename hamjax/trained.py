@@ -1,13 +1,12 @@
 """What a run directory gives back: its network at a checkpoint. Needs none of the run's data."""
 
-import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 import optax
 
-from hamjax.checkpoint import DAMAGE, Checkpoints
+from hamjax.checkpoint import Checkpoints
 from hamjax.config import Config
 from hamjax.errors import UserError
 from hamjax.experiment import run_facts
@@ -58,7 +57,7 @@ class TrainedRun:
         variables = initial_variables(self.config, self.model, pretrained=False)
         blank = create_train_state(variables, optax.identity(), ema=self.config.train.ema_decay > 0)
         kept = {name: getattr(blank, name) for name in ("step", "params", "batch_stats", "ema")}
-        with contextlib.closing(_open(folder, self.record.identity())) as checkpoints:
+        with Checkpoints(folder, self.record.identity(), read_only=True) as checkpoints:
             kind, step = _find_checkpoint(checkpoints, self.config, asked)
             saved = checkpoints.restore_part(kind, step, {"state": kept})
         return put_replicated(dataclasses.replace(blank, **saved["state"]), self.mesh), {"name": kind, "step": step}
@@ -77,16 +76,6 @@ def choose_checkpoint(config: Config, best_step: int, last_step: int) -> tuple[s
     return kind, last_step if kind == "last" else best_step
 
 
-def _open(folder: Path, identity: dict[str, Any]) -> Checkpoints:
-    try:
-        return Checkpoints(folder, identity, read_only=True)
-    except DAMAGE as error:
-        raise UserError(
-            f"{folder}: expected the checkpoints of a run, got {type(error).__name__}: {error}; "
-            "remove the checkpoint whose _CHECKPOINT_METADATA is not as it was written."
-        ) from error
-
-
 def _find_checkpoint(checkpoints: Checkpoints, config: Config, asked: str | None) -> tuple[str, int]:
     last = checkpoints.steps("last")
     if not last:
@@ -98,12 +87,4 @@ def _find_checkpoint(checkpoints: Checkpoints, config: Config, asked: str | None
         raise UserError(f"--checkpoint: expected last, best or a step, got {asked!r}.")
     host = checkpoints.read_host("last", last[-1])
     kind, _ = choose_checkpoint(config, 0, 0) if asked is None else (asked, 0)
-    if kind == "last":
-        return kind, last[-1]
-    try:
-        return kind, int(host["best"]["step"])
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UserError(
-            f"{checkpoints.folder / 'last' / str(last[-1])}: expected it to name the best step, got "
-            f"{host.get('best')}; it is not as it was written. Name a checkpoint with --checkpoint."
-        ) from error
+    return kind, last[-1] if kind == "last" else int(host["best"]["step"])

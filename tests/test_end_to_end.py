@@ -17,6 +17,7 @@ from PIL import Image
 
 import hamjax
 from hamjax import run_directory
+from hamjax.checkpoint import sealed
 from hamjax.config import Config
 from hamjax.data.metadata import CLASSES
 from hamjax.errors import DivergedError, PreemptedError, UserError
@@ -232,7 +233,13 @@ def _truncated(workdir: Path) -> None:
 
 def _foreign(workdir: Path) -> None:
     for file in (workdir / "checkpoints").rglob("host/metadata"):
-        file.write_text(file.read_text().replace('"seed": 0', '"seed": 7'))
+        host = json.loads(file.read_text())
+        file.write_text(json.dumps(sealed(host | {"identity": host["identity"] | {"seed": 7}})))
+
+
+def _edited(workdir: Path) -> None:
+    for file in (workdir / "checkpoints").rglob("host/metadata"):
+        file.write_text(file.read_text().replace('"best"', '"worst"'))
 
 
 def _no_run(workdir: Path) -> None:
@@ -242,7 +249,8 @@ def _no_run(workdir: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [(_no_checkpoints, "expected the checkpoints of a run, got none"), (_truncated, "whole checkpoint"),
-     (_foreign, "belongs to another run"), (_no_run, "expected a run directory")],
+     (_foreign, "belongs to another run"), (_edited, "is not as it was written"),
+     (_no_run, "expected a run directory")],
 )  # fmt: skip
 def test_a_bad_checkpoint_is_refused(
     finished: Path, tmp_path: Path, damage: Callable[[Path], None], message: str
