@@ -74,14 +74,17 @@ class Checkpoints:
         A checkpoint of this step that a killed run left is replaced.
         """
         manager = self._managers[kind]
-        if step in manager.all_steps():
-            manager.delete(step)
-        self.wait()  # `last` speaks of `best`: it must not come first
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             host=ocp.args.JsonSave(sealed({"identity": self._identity, **host})),
         )
+        self.wait()  # `last` speaks of `best`: it must not come first
         with self._writing():
+            # Orbax would make a vanished folder anew, and the run go on without what it had saved.
+            if gone := self._gone():
+                raise FileNotFoundError(f"{' and '.join(gone)} gone")
+            if step in manager.all_steps():
+                manager.delete(step)
             manager.save(step, args=items, force=True)
 
     def wait(self) -> None:
@@ -157,9 +160,14 @@ class Checkpoints:
         return None
 
     def close(self) -> None:
-        """Finish what is being written."""
-        for manager in self._managers.values():
-            manager.close()
+        """Finish what is being written; raises as `wait` does."""
+        with self._writing():
+            for manager in self._managers.values():
+                manager.close()
+
+    def _gone(self) -> list[str]:
+        folders = [self.folder / kind for kind in self._managers]
+        return [str(folder) for folder in folders if not folder.is_dir()]
 
     def _reader(self, kind: str) -> ocp.CheckpointManager:
         me = jax.process_index()
@@ -178,11 +186,12 @@ class Checkpoints:
     def _writing(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError) as error:  # tensorstore reports a full disk as ValueError
+        except (OSError, ValueError) as error:  # tensorstore's own of a full disk or a vanished folder is a ValueError
             if is_peer_loss(error):
                 raise
+            cure = "bring the folder back" if self._gone() else "free some space"
             raise UserError(
-                f"{self.folder}: expected to write a checkpoint, got {error}; free some space "
+                f"{self.folder}: expected to write a checkpoint, got {error}; {cure} "
                 "and start the same command again, it goes on from the last whole one."
             ) from error
 
