@@ -38,7 +38,7 @@ def _make(data_dir: Path) -> Config:
     )  # fmt: skip
 
 
-def _comparable(workdir: Path) -> dict[str, Any]:
+def comparable(workdir: Path) -> dict[str, Any]:
     """Everything that two equal runs must have alike."""
     records = [
         {k: v for k, v in line.items() if k != "wall_s" and not k.startswith("throughput/")}
@@ -110,7 +110,7 @@ def test_two_runs_are_the_same_for_any_number_of_threads(
     config = _make(data_dir)
     config.data.num_threads = num_threads
     hamjax.train(config, tmp_path / "run")
-    assert _comparable(tmp_path / "run") == _comparable(finished)
+    assert comparable(tmp_path / "run") == comparable(finished)
 
 
 LATER = [pytest.param(step, marks=pytest.mark.slow) for step in (10, EPOCH - 1, 40)]
@@ -137,7 +137,7 @@ def test_a_run_stopped_by_sigterm_goes_on_as_if_nothing_happened(
     result = hamjax.train(_make(data_dir), tmp_path / "run")
     assert result is not None
     assert int(result.state.step) == 2 * EPOCH
-    assert _comparable(tmp_path / "run") == _comparable(finished)
+    assert comparable(tmp_path / "run") == comparable(finished)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax's event loop, after the error
@@ -154,7 +154,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(
     said = capsys.readouterr().out
     assert "skipped a damaged checkpoint" in said
     assert "resumed at step 40" in said
-    assert _comparable(workdir) == _comparable(finished)
+    assert comparable(workdir) == comparable(finished)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_good_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
