@@ -1,14 +1,18 @@
 """What a run says while it runs: JSON lines, TensorBoard, and the terminal."""
 
+import contextlib
 import json
 import math
 import os
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from tqdm import tqdm
+
+from hamjax.errors import UserError
 
 
 class Records:
@@ -16,36 +20,78 @@ class Records:
 
     A resumed run first drops what was recorded after the step it resumes from, so
     the file reads as if nothing had happened.
+
+    Raises:
+        UserError: making, writing or closing them fails, as on a full disk.
     """
 
     def __init__(self, workdir: Path, resumed_step: int) -> None:
         self._path = workdir / "metrics.jsonl"
-        if self._path.exists():
-            kept = [line for line in read_records(self._path) if line["step"] <= resumed_step]
-            part = self._path.with_suffix(".part")
-            part.write_text("".join(json.dumps(line) + "\n" for line in kept if resumed_step))
-            os.replace(part, self._path)
-        self._file = self._path.open("a", encoding="utf-8")
-        from tensorboardX import SummaryWriter  # imports torch where that is installed
-
-        self._board = SummaryWriter(str(workdir), purge_step=resumed_step + 1 if resumed_step else None)
-        self._start = time.time()
+        with self._writing():
+            if self._path.exists():
+                kept = [line for line in read_records(self._path) if line["step"] <= resumed_step]
+                part = self._path.with_suffix(".part")
+                part.write_text("".join(json.dumps(line) + "\n" for line in kept if resumed_step))
+                os.replace(part, self._path)
+            self._file = self._path.open("a", encoding="utf-8")
+            self._board = Board(workdir, resumed_step)
+        self._start = time.monotonic()
 
     def write(self, step: int, **values: Any) -> None:
         """Record values at a step; `__` in a name becomes `/`."""
         named = {name.replace("__", "/"): value for name, value in values.items()}
-        line = {"step": step, "wall_s": round(time.time() - self._start, 3), **named}
-        # One write a line: a kill leaves whole lines, or an unfinished last one.
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        for name, value in named.items():
-            if isinstance(value, int | float) and "/" in name and math.isfinite(value):
-                self._board.add_scalar(name, value, step)
+        line = {"step": step, "wall_s": round(time.monotonic() - self._start, 3), **named}
+        with self._writing():  # one write a line: a kill leaves whole lines, or an unfinished last one
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+            self._board.write(step, named)
 
     def close(self) -> None:
         """Finish both files."""
+        with self._writing():
+            self._file.close()
+            self._board.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"{self._path.parent}: expected to record metrics, got {error}; free some space, or bring the "
+                "folder back, and start the same command again, it goes on from the last checkpoint."
+            ) from error
+
+
+class Board:
+    """TensorBoard's events of a run.
+
+    Written in the caller's thread. tensorboardX's `SummaryWriter` leaves it to another, and when that one
+    dies, as of a full disk, its caller waits for ever.
+    """
+
+    def __init__(self, workdir: Path, resumed_step: int) -> None:
+        # This imports torch where that is installed.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore  protobuf makes them as it runs
+        from tensorboardX.summary import scalar
+
+        self._event, self._scalar, self._file = Event, scalar, EventsWriter(str(workdir / "events"))
+        if resumed_step:  # what was recorded after it is to be forgotten
+            start = SessionLog(status=SessionLog.START)
+            self._file.write_event(Event(wall_time=time.time(), step=resumed_step + 1, session_log=start))
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        """Record the numbers among values with a `/` in their names."""
+        for name, value in values.items():
+            if isinstance(value, int | float) and "/" in name and math.isfinite(value):
+                summary = self._scalar(name, value)
+                self._file.write_event(self._event(wall_time=time.time(), step=step, summary=summary))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Finish the file."""
         self._file.close()
-        self._board.close()
 
 
 class Unrecorded:
