@@ -20,6 +20,9 @@ import pytest
 import hamjax
 from hamjax.config import Config
 from hamjax.errors import UserError
+from hamjax.models import create_model, init_variables
+from hamjax.network import initial_variables
+from hamjax.pretrained import save_weights
 from hamjax.telemetry import Records, read_records
 from tests.test_end_to_end import comparable
 
@@ -34,12 +37,26 @@ ROOM = 100_000  # bytes: less than a checkpoint's files
 
 
 @pytest.fixture
-def workdir(finished: Path, tmp_path: Path) -> Path:
-    """A run that has still to take its last steps."""
+def whole(finished: Path, tmp_path: Path) -> Path:
+    """A run that has still to write its report."""
     workdir = Path(shutil.copytree(finished, tmp_path / "run"))
     shutil.rmtree(workdir / "report")
-    shutil.rmtree(workdir / "checkpoints" / "last" / str(LAST))
     return workdir
+
+
+@pytest.fixture
+def workdir(whole: Path) -> Path:
+    """A run that has still to take its last steps."""
+    shutil.rmtree(whole / "checkpoints" / "last" / str(LAST))
+    return whole
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> dict[str, str]:
+    """Variables that name a home which cannot be, not even for root."""
+    (tmp_path / "file").write_text("")
+    names = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR")
+    return dict.fromkeys(names, str(tmp_path / "file" / "folder"))
 
 
 @contextlib.contextmanager
@@ -90,7 +107,7 @@ def _goes_on_as_undisturbed(tiny: Tiny, workdir: Path, finished: Path) -> None:
 
 def test_a_disk_that_is_full_at_a_checkpoint(tiny: Tiny, workdir: Path, finished: Path) -> None:
     with _started(tiny, workdir) as process:
-        _wait_for(process, f"resumed at step {BEFORE}")
+        _wait_for(process, f"step {LAST - 1}/{LAST}")
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (ROOM, ROOM))
         errors = _end(process, 2)
     assert f"hamjax: {workdir}/checkpoints: expected to write a checkpoint, got" in errors
@@ -127,7 +144,7 @@ def test_a_full_disk_never_keeps_the_recorder_waiting(tmp_path: Path) -> None:
     records.close()
 
 
-@pytest.mark.parametrize("vanishing", ["checkpoints", "checkpoints/last", "."])
+@pytest.mark.parametrize("vanishing", ["checkpoints", pytest.param(".", marks=pytest.mark.slow)])
 def test_a_folder_that_vanishes_during_a_run(tiny: Tiny, workdir: Path, finished: Path, vanishing: str) -> None:
     folder, away = workdir / vanishing, workdir.with_name("away")
     with _started(tiny, workdir) as process:
@@ -150,7 +167,7 @@ def _empty(path: Path) -> None:
 
 
 DAMAGES = [("state/ocdbt.process_0/d/*", _empty), ("state/ocdbt.process_0/d/*", Path.unlink),
-           ("state/manifest.ocdbt", _cut), ("state/_METADATA", _cut), ("host/metadata", _cut)]  # fmt: skip
+           ("state/_METADATA", _cut), ("host/metadata", _cut)]  # fmt: skip
 
 
 def _damage(workdir: Path, step: int, files: str, damage: Callable[[Path], None]) -> None:
@@ -162,28 +179,29 @@ def _damage(workdir: Path, step: int, files: str, damage: Callable[[Path], None]
 @pytest.mark.parametrize(("files", "damage"), DAMAGES)
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     tiny: Tiny,
+    whole: Path,
     finished: Path,
-    tmp_path: Path,
     files: str,
     damage: Callable[[Path], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    workdir = Path(shutil.copytree(finished, tmp_path / "run"))
-    shutil.rmtree(workdir / "report")
-    _damage(workdir, LAST, files, damage)
-    _goes_on_as_undisturbed(tiny, workdir, finished)
+    _damage(whole, LAST, files, damage)
+    _goes_on_as_undisturbed(tiny, whole, finished)
     said = capsys.readouterr().out
-    assert f"skipped a damaged checkpoint: {workdir}/checkpoints/last/{LAST}: expected a whole checkpoint" in said
+    assert f"skipped a damaged checkpoint: {whole}/checkpoints/last/{LAST}: expected a whole checkpoint" in said
     assert f"resumed at step {BEFORE}" in said
 
 
-def test_without_a_whole_checkpoint_the_run_is_refused(tiny: Tiny, workdir: Path) -> None:
-    _damage(workdir, BEFORE, "state/_METADATA", _cut)
-    with _started(tiny, workdir) as process:
+def test_without_a_whole_checkpoint_the_run_is_refused(tiny: Tiny, whole: Path) -> None:
+    _damage(whole, LAST, "host/metadata", _cut)
+    _damage(whole, BEFORE, "state/_METADATA", _cut)
+    with _started(tiny, whole) as process:
         errors = _end(process, 2)
     assert "Traceback" not in errors
-    assert f"last/{BEFORE}: expected a whole checkpoint" in errors
+    for step in (LAST, BEFORE):
+        assert f"last/{step}: expected a whole checkpoint" in errors
     assert "No checkpoint is left to go on from; use a new folder." in errors
+    assert _steps(whole) == {str(BEFORE), str(LAST)}
 
 
 def test_a_clock_that_goes_backwards(
@@ -208,16 +226,34 @@ def test_a_second_job_on_a_run_directory_leaves_it_alone(tiny: Tiny, workdir: Pa
     assert comparable(workdir) == comparable(finished)
 
 
-def test_without_a_home_a_run_does_without_its_caches(tiny: Tiny, workdir: Path, finished: Path) -> None:
-    nowhere = workdir.with_name("file")
-    nowhere.write_text("")
-    folders = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), str(nowhere / "folder"))
-    with _started(tiny, workdir, **folders) as process:
+@pytest.mark.slow
+def test_without_a_home_a_run_does_without_its_caches(
+    tiny: Tiny, workdir: Path, finished: Path, nowhere: dict[str, str]
+) -> None:
+    with _started(tiny, workdir, **nowhere) as process:
         _wait_for(process, "compilation cache off (")
         _end(process, 0)
     assert comparable(workdir) == comparable(finished)
 
 
+def test_without_a_home_weights_come_from_a_file(
+    tmp_path: Path, nowhere: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = create_model("resnet50")
+    save_weights(tmp_path / "w.npz", "resnet50", init_variables(model, image_size=32, seed=1), source="drawn")
+    for name, value in nowhere.items():
+        monkeypatch.setenv(name, value)
+    config = hamjax.make_config(model="resnet50", strategy="s1", model__weights=str(tmp_path / "w.npz"))
+    started, drawn = (initial_variables(config, model, pretrained=pretrained) for pretrained in (True, False))
+    assert (
+        started["params"]["backbone"]["conv1_conv"]["kernel"] != drawn["params"]["backbone"]["conv1_conv"]["kernel"]
+    ).any()
+    config.model.weights = "imagenet"
+    with pytest.raises(UserError, match="expected a folder for weights, got .*; set XDG_CACHE_HOME"):
+        initial_variables(config, model, pretrained=True)
+
+
+@pytest.mark.slow
 def test_sigterm_during_compilation(tiny: Tiny, workdir: Path, finished: Path) -> None:
     with _started(tiny, workdir, "--config.runtime.compilation_cache=off") as process:
         _wait_for(process, f"resumed at step {BEFORE}")
