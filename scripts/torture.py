@@ -1,0 +1,318 @@
+"""Kill a run from outside again and again, at random moments of every phase; it must end as one left alone.
+
+    python scripts/torture.py --kills 60 --per-phase 5 --processes 2 --out scripts/results/torture.json
+
+The same command is started each time, as a scheduler would: no start may end with a message for a person, and
+after every kill every complete checkpoint must be readable in whole. Where the kills are not all made when a run
+is over, another one begins; each must equal the one left alone. The seed gives the pauses and the victims; where a
+signal falls is up to the machine, too.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import launch_local
+import onlooker
+from bench.measure import table, write_result
+from onlooker import PHASES, Onlooker
+
+from hamjax.errors import PeerLostError, PreemptedError
+
+CONFIG = """
+import hamjax
+def get_config():
+    return hamjax.make_config(
+        model="cnn", strategy="s5", data__name="synthetic", data__data_dir={data!r}, data__synthetic_images=400,
+        data__image_size=16, data__split="honest", sampling__threshold=10, train__epochs={epochs},
+        train__log_every_steps=7, train__checkpoint_every_steps=5, eval__batch_size=2,
+    )
+"""
+WAYS = [(number, whom) for number in (signal.SIGKILL, signal.SIGTERM) for whom in ("one", "all")]
+VISITS = {"train": 4, "checkpoint": 4}  # phases that come often: one of the first so many visits is hit
+LONGEST_START = 600.0  # seconds; a start that is not over by then hangs
+LOOK_EVERY = 0.002
+
+Processes = list[subprocess.Popen[bytes]]
+
+
+class TortureError(Exception):
+    """The run did not survive: what was expected, what was got."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kill:
+    """A kill, and what came of it; `seconds` until the processes that were to end by themselves had."""
+
+    phase: str
+    signal: str
+    whom: str
+    statuses: list[int]
+    seconds: float
+    helped: int
+
+
+class Torture:
+    """A run that is started, killed and started again.
+
+    Args:
+        folder: for the runs, their data and all that they print; new or empty.
+        kills: at least so many.
+        per_phase: at least so many in each phase.
+        processes: of the run.
+        seed: of the pauses and the victims.
+        grace: seconds that processes have to end by themselves after a kill, before they are ended.
+        say: takes a line for the user.
+    """
+
+    def __init__(
+        self, folder: Path, *, kills: int, per_phase: int, processes: int, seed: int, grace: float,
+        say: Callable[[str], None] = print,
+    ) -> None:  # fmt: skip
+        self.kills: list[Kill] = []
+        self.lost: list[int] = []
+        self.starts = self.runs = 0
+        self._folder, self._processes, self._grace, self._say = folder, processes, grace, say
+        self._wanted, self._per_phase, self._random = kills, per_phase, random.Random(seed)
+        self._stays = defaultdict[str, list[float]](list)
+        self._config = folder / "config.py"
+        text = CONFIG.format(data=str(folder / "data"), epochs=2 + kills // 5)
+        self._config.write_text(text)
+
+    def run(self) -> None:
+        """Make the kills, and compare what the runs come to.
+
+        Raises:
+            TortureError: a run did not survive, or came to something else.
+        """
+        alone = self._folder / "alone"
+        with self._started(alone) as (processes, look):
+            self._require_done(processes, look)
+        while self._lacking():
+            self.runs += 1
+            workdir = self._folder / f"run_{self.runs}"
+            while not self._attempt(workdir):
+                pass
+            if differing := onlooker.differences(alone, workdir):
+                raise TortureError(f"{workdir}: expected what {alone} came to, got another {', '.join(differing)}")
+
+    def outcome(self) -> dict[str, Any]:
+        """Return what `describe` shows; spreads are the median and the most."""
+        ways: dict[str, dict[str, Any]] = {}
+        for number, whom in WAYS:
+            kills = [kill for kill in self.kills if (kill.signal, kill.whom) == (number.name, whom)]
+            ways[f"{number.name} to {whom}"] = {
+                "kills_per_phase": Counter(kill.phase for kill in kills),
+                "seconds_to_end": _spread([kill.seconds for kill in kills if not kill.helped]),
+                "ended_after_the_grace": sum(kill.helped > 0 for kill in kills),
+            }
+        return {
+            "ways": ways,
+            "runs": self.runs,
+            "starts": self.starts,
+            "resumes": len(self.lost),
+            "lost_steps": {"all": sum(self.lost), **_spread(self.lost)},
+            "seconds_in_a_phase": {phase: _spread(stays) for phase, stays in self._stays.items()},
+        }
+
+    def _lacking(self) -> list[str]:
+        """Return the phases that need more kills; all of them while there are not enough in all."""
+        count = Counter(kill.phase for kill in self.kills)
+        short = [phase for phase in PHASES if count[phase] < self._per_phase]
+        return short or (list(PHASES) if len(self.kills) < self._wanted else [])
+
+    def _aim(self) -> str | None:
+        """Choose the phase that has had the fewest kills; the report, after which a run is over, comes last."""
+        lacking, count = self._lacking(), Counter(kill.phase for kill in self.kills)
+        return min([phase for phase in lacking if phase != "report"] or lacking, key=count.__getitem__, default=None)
+
+    def _attempt(self, workdir: Path) -> bool:
+        """Start the run, kill it if kills are left, and look after it; say whether the run is over."""
+        again = workdir.exists()
+        newest = max(onlooker.steps(workdir), default=0)
+        reached = max(newest, onlooker.last_record(workdir).get("step", 0))
+        aim = self._aim()
+        with self._started(workdir) as (processes, look):
+            if hit := aim is not None and self._wait_for(aim, processes, look):
+                self._kill(processes, look)
+                self._require_checkpoints(workdir, newest)
+            else:
+                self._require_done(processes, look)
+            resumed = look.resumed()
+            if again and resumed is not None:
+                if resumed != newest:
+                    raise TortureError(f"{workdir}: expected to go on from step {newest}, got {resumed}")
+                self.lost.append(reached - resumed)
+            return not hit or not any(process.returncode for process in processes)
+
+    def _wait_for(self, aim: str, processes: Processes, look: Onlooker) -> bool:
+        """Wait for a random moment of a phase; say whether it came before all was over."""
+        left = self._random.randrange(VISITS.get(aim, 1))
+        pause = self._random.uniform(0, statistics.median(self._stays[aim] or [0]))
+        before = ""
+        for phase in self._looks(processes, look):
+            if phase == aim != before:
+                if not left:
+                    time.sleep(pause)
+                    return any(process.poll() is None for process in processes) and look.phase() in PHASES
+                left -= 1
+            before = phase
+        return False
+
+    def _kill(self, processes: Processes, look: Onlooker) -> None:
+        used = Counter((kill.signal, kill.whom) for kill in self.kills)
+        number, whom = min(WAYS, key=lambda way: (used[way[0].name, way[1]], self._random.random()))
+        living = [process for process in processes if process.poll() is None]
+        victims = living if whom == "all" else [self._random.choice(living)]
+        phase, start, helped = look.phase(), time.monotonic(), 0
+        for process in victims:
+            process.send_signal(number)
+        for process in processes:
+            try:
+                process.wait(max(start + self._grace - time.monotonic(), 0))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                helped += 1
+        seconds = round(time.monotonic() - start, 2)
+        statuses = [process.returncode for process in processes]
+        kill = Kill(phase, number.name, whom, statuses, seconds, helped)
+        self.kills.append(kill)
+        self._say(f"kill {len(self.kills)}: {phase}, {number.name} to {whom}: statuses {statuses} after {seconds} s")
+        may = {0, PreemptedError.exit_status, PeerLostError.exit_status, -number, -signal.SIGABRT}
+        if helped:
+            may.add(-signal.SIGKILL)
+        if not set(statuses) <= may:
+            raise TortureError(f"expected processes to end with one of {sorted(may)}, got {kill}\n{self._printed()}")
+
+    def _require_checkpoints(self, workdir: Path, newest_before: int) -> None:
+        """Require that there is one as new as before, and that all can be read."""
+        if newest_before > max(onlooker.steps(workdir), default=0):
+            raise TortureError(f"{workdir}: expected a checkpoint of step {newest_before} or later, got none")
+        for kind in ("last", "best"):
+            for step in onlooker.steps(workdir, kind):
+                try:
+                    onlooker.read_checkpoint(workdir, kind, step)
+                except Exception as error:  # orbax, tensorstore and json each raise their own kinds
+                    raise TortureError(
+                        f"{workdir}: expected a readable {kind} checkpoint {step}, got {error}"
+                    ) from error
+
+    @contextlib.contextmanager
+    def _started(self, workdir: Path) -> Iterator[tuple[Processes, Onlooker]]:
+        self.starts += 1
+        outputs = [self._folder / f"start_{self.starts}_{i}.txt" for i in range(self._processes)]
+        with contextlib.ExitStack() as files:
+            processes = launch_local.start(
+                [
+                    "--config",
+                    str(self._config),
+                    "--workdir",
+                    str(workdir),
+                    f"--config.runtime.compilation_cache={workdir}_xla",
+                ],
+                processes=self._processes,
+                cpu_devices=1,
+                outputs=[files.enter_context(path.open("wb")) for path in outputs],
+                PYTHONUNBUFFERED="1",
+                JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+            )
+        try:
+            yield processes, Onlooker(workdir, outputs[0])
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+
+    def _looks(self, processes: Processes, look: Onlooker) -> Iterator[str]:
+        """Yield the phase over and over until all processes have ended; note how long the run stays in each."""
+        begun = since = time.monotonic()
+        phase = PHASES[0]
+        while any(process.poll() is None for process in processes):
+            now, seen = time.monotonic(), look.phase()
+            if now > begun + LONGEST_START:
+                raise TortureError(f"expected an end in {LONGEST_START:g} s, got none, in {phase}\n{self._printed()}")
+            if seen != phase:
+                self._stays[phase].append(round(now - since, 3))
+                phase, since = seen, now
+            yield phase
+            time.sleep(LOOK_EVERY)
+
+    def _require_done(self, processes: Processes, look: Onlooker) -> None:
+        for _ in self._looks(processes, look):
+            pass
+        if any(statuses := [process.returncode for process in processes]):
+            raise TortureError(f"expected a start to end with status 0, got {statuses}\n{self._printed()}")
+
+    def _printed(self) -> str:
+        """Return the end of what the last start has printed."""
+        files = sorted(self._folder.glob(f"start_{self.starts}_*.txt"))
+        return "\n".join(f"{path}:\n{path.read_text(errors='replace')[-3000:]}" for path in files)
+
+
+def _spread(values: list[Any]) -> dict[str, Any]:
+    return {"median": statistics.median(values), "most": max(values)} if values else {}
+
+
+def describe(outcome: dict[str, Any]) -> str:
+    """Lay out an outcome as Markdown."""
+    rows = []
+    for way, found in outcome["ways"].items():
+        counts = [found["kills_per_phase"][phase] for phase in PHASES]
+        seconds = found["seconds_to_end"]
+        ends = f"{seconds['median']:.1f} ({seconds['most']:.1f})" if seconds else "-"
+        rows.append([way, *map(str, (*counts, sum(counts))), ends, str(found["ended_after_the_grace"])])
+    totals = [sum(int(row[i]) for row in rows) for i in range(1, len(PHASES) + 2)]
+    rows.append(["all", *map(str, totals), "", str(sum(int(row[-1]) for row in rows))])
+    lost = outcome["lost_steps"]
+    return "\n".join(
+        [
+            table(["kills", *PHASES, "all", "s to the end, median (most)", "ended after the grace"], rows),
+            f"{outcome['starts']} starts, {outcome['resumes']} resumes, {lost['all']} steps lost"
+            + (f", {lost['median']:g} a resume by the median, {lost['most']} at most" if outcome["resumes"] else ""),
+        ]
+    )
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50, help="at least so many (50)")
+    parser.add_argument("--per-phase", type=int, default=5, help="at least so many in each phase (5)")
+    parser.add_argument("--processes", type=int, default=2, help="of the run (2)")
+    parser.add_argument("--seed", type=int, default=0, help="of the pauses and the victims (0)")
+    parser.add_argument("--grace", type=float, default=30, help="seconds to end in by themselves, after a kill (30)")
+    parser.add_argument("--folder", type=Path, help="keep all that the runs write here; a new one")
+    parser.add_argument("--out", type=Path, help="write the outcome here, as JSON")
+    args = parser.parse_args()
+    jax.config.update("jax_platforms", "cpu")
+    settings = {name: getattr(args, name) for name in ("kills", "per_phase", "processes", "seed", "grace")}
+    print(f"seed {args.seed}", flush=True)
+    with contextlib.ExitStack() as held:
+        folder = args.folder or Path(held.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
+        torture = Torture(folder, **settings)
+        try:
+            torture.run()
+        except TortureError as error:
+            print(describe(torture.outcome()))
+            print(f"torture: {error}", file=sys.stderr)
+            sys.exit(1)
+    print(describe(torture.outcome()))
+    write_result(args.out, settings, torture.outcome())
+
+
+if __name__ == "__main__":
+    main()
