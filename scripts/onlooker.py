@@ -39,7 +39,7 @@ class Onlooker:
         if written - self._left_over:
             return "checkpoint"
         epoch, total = (int(number.replace(",", "")) for number in length.groups())
-        last, begun = last_record(self._workdir), bool(re.search(r"^step \d+", text, re.MULTILINE))
+        last, begun = last_record(self._workdir), bool(re.search(r"^step \d+/", text, re.MULTILINE))
         step = last.get("step", 0)
         if step and (begun or step == self.resumed()) and (step % epoch == 0 or step == total):
             if "train/loss" in last:
@@ -84,6 +84,18 @@ def read_checkpoint(workdir: Path, kind: str, step: int) -> dict[str, Any]:
         found = manager.restore(step, args=items)
     leaves = jax.tree_util.tree_leaves_with_path(found["state"])
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves} | found["host"]
+
+
+def unreadable(workdir: Path) -> list[str]:
+    """Return the complete checkpoints that cannot be read in whole, and why."""
+    found = []
+    for kind in ("last", "best"):
+        for step in steps(workdir, kind):
+            try:
+                read_checkpoint(workdir, kind, step)
+            except Exception as error:  # orbax, tensorstore and json each raise their own kinds
+                found.append(f"{kind} {step}: {type(error).__name__}: {error}")
+    return found
 
 
 def differences(expected: Path, found: Path) -> list[str]:

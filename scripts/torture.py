@@ -10,26 +10,23 @@ signal falls is up to the machine, too.
 
 import argparse
 import contextlib
-import dataclasses
 import random
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import kills
 import launch_local
 import onlooker
-from bench.measure import table, write_result
+from bench.measure import write_result
+from kills import Kill, Processes
 from onlooker import PHASES, Onlooker
-
-from hamjax.errors import PeerLostError, PreemptedError
 
 CONFIG = """
 import hamjax
@@ -38,30 +35,16 @@ def get_config():
         model="cnn", strategy="s5", data__name="synthetic", data__data_dir={data!r}, data__synthetic_images=400,
         data__image_size=16, data__split="honest", sampling__threshold=10, train__epochs={epochs},
         train__log_every_steps=7, train__checkpoint_every_steps=5, eval__batch_size=2,
+        runtime__compilation_cache={cache!r}, runtime__join_seconds=20,
     )
 """
-WAYS = [(number, whom) for number in (signal.SIGKILL, signal.SIGTERM) for whom in ("one", "all")]
 VISITS = {"train": 4, "checkpoint": 4}  # phases that come often: one of the first so many visits is hit
 LONGEST_START = 600.0  # seconds; a start that is not over by then hangs
 LOOK_EVERY = 0.002
 
-Processes = list[subprocess.Popen[bytes]]
-
 
 class TortureError(Exception):
     """The run did not survive: what was expected, what was got."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Kill:
-    """A kill, and what came of it; `seconds` until the processes that were to end by themselves had."""
-
-    phase: str
-    signal: str
-    whom: str
-    statuses: list[int]
-    seconds: float
-    helped: int
 
 
 class Torture:
@@ -69,27 +52,25 @@ class Torture:
 
     Args:
         folder: for the runs, their data and all that they print; new or empty.
-        kills: at least so many.
+        wanted: at least so many kills.
         per_phase: at least so many in each phase.
         processes: of the run.
         seed: of the pauses and the victims.
-        grace: seconds that processes have to end by themselves after a kill, before they are ended.
-        say: takes a line for the user.
+        grace: seconds that processes have to end by themselves after a kill.
+        cache: see `runtime.compilation_cache`; without one a start compiles for long.
     """
 
     def __init__(
-        self, folder: Path, *, kills: int, per_phase: int, processes: int, seed: int, grace: float,
-        say: Callable[[str], None] = print,
-    ) -> None:  # fmt: skip
+        self, folder: Path, *, wanted: int, per_phase: int, processes: int, seed: int, grace: float, cache: str
+    ) -> None:
         self.kills: list[Kill] = []
         self.lost: list[int] = []
         self.starts = self.runs = 0
-        self._folder, self._processes, self._grace, self._say = folder, processes, grace, say
-        self._wanted, self._per_phase, self._random = kills, per_phase, random.Random(seed)
+        self._folder, self._processes, self._grace = folder, processes, grace
+        self._wanted, self._per_phase, self._random = wanted, per_phase, random.Random(seed)
         self._stays = defaultdict[str, list[float]](list)
         self._config = folder / "config.py"
-        text = CONFIG.format(data=str(folder / "data"), epochs=2 + kills // 5)
-        self._config.write_text(text)
+        self._config.write_text(CONFIG.format(data=str(folder / "data"), epochs=2 + wanted // 5, cache=cache))
 
     def run(self) -> None:
         """Make the kills, and compare what the runs come to.
@@ -109,22 +90,14 @@ class Torture:
                 raise TortureError(f"{workdir}: expected what {alone} came to, got another {', '.join(differing)}")
 
     def outcome(self) -> dict[str, Any]:
-        """Return what `describe` shows; spreads are the median and the most."""
-        ways: dict[str, dict[str, Any]] = {}
-        for number, whom in WAYS:
-            kills = [kill for kill in self.kills if (kill.signal, kill.whom) == (number.name, whom)]
-            ways[f"{number.name} to {whom}"] = {
-                "kills_per_phase": Counter(kill.phase for kill in kills),
-                "seconds_to_end": _spread([kill.seconds for kill in kills if not kill.helped]),
-                "ended_after_the_grace": sum(kill.helped > 0 for kill in kills),
-            }
+        """Return what has been done, and what came of it."""
         return {
-            "ways": ways,
+            "kills": kills.summarize(self.kills),
             "runs": self.runs,
             "starts": self.starts,
             "resumes": len(self.lost),
-            "lost_steps": {"all": sum(self.lost), **_spread(self.lost)},
-            "seconds_in_a_phase": {phase: _spread(stays) for phase, stays in self._stays.items()},
+            "lost_steps": {"all": sum(self.lost), **kills.spread(self.lost)},
+            "seconds_in_a_phase": {phase: kills.spread(self._stays[phase]) for phase in PHASES},
         }
 
     def _lacking(self) -> list[str]:
@@ -172,43 +145,25 @@ class Torture:
         return False
 
     def _kill(self, processes: Processes, look: Onlooker) -> None:
-        used = Counter((kill.signal, kill.whom) for kill in self.kills)
-        number, whom = min(WAYS, key=lambda way: (used[way[0].name, way[1]], self._random.random()))
-        living = [process for process in processes if process.poll() is None]
-        victims = living if whom == "all" else [self._random.choice(living)]
-        phase, start, helped = look.phase(), time.monotonic(), 0
-        for process in victims:
-            process.send_signal(number)
-        for process in processes:
-            try:
-                process.wait(max(start + self._grace - time.monotonic(), 0))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                helped += 1
-        seconds = round(time.monotonic() - start, 2)
-        statuses = [process.returncode for process in processes]
-        kill = Kill(phase, number.name, whom, statuses, seconds, helped)
-        self.kills.append(kill)
-        self._say(f"kill {len(self.kills)}: {phase}, {number.name} to {whom}: statuses {statuses} after {seconds} s")
-        may = {0, PreemptedError.exit_status, PeerLostError.exit_status, -number, -signal.SIGABRT}
-        if helped:
-            may.add(-signal.SIGKILL)
-        if not set(statuses) <= may:
-            raise TortureError(f"expected processes to end with one of {sorted(may)}, got {kill}\n{self._printed()}")
+        """Kill in the way that the phase has had the fewest times; one process or all that are left."""
+        phase = look.phase()
+        here = Counter(kill.way for kill in self.kills if kill.phase == phase)
+        anywhere = Counter(kill.way for kill in self.kills)
+        way = min(kills.WAYS, key=lambda way: (here[way], anywhere[way], self._random.random()))
+        left = [process for process in processes if process.poll() is None]
+        victims = left if way[1] == "all" else [self._random.choice(left)]
+        done = kills.kill(processes, victims, phase, way, grace=self._grace)
+        self.kills.append(done)
+        print(f"kill {len(self.kills)}: {done}", flush=True)
+        if not done.is_clean():
+            raise TortureError(f"expected an end that needs nobody, got {done}\n{self._printed()}")
 
     def _require_checkpoints(self, workdir: Path, newest_before: int) -> None:
         """Require that there is one as new as before, and that all can be read."""
         if newest_before > max(onlooker.steps(workdir), default=0):
             raise TortureError(f"{workdir}: expected a checkpoint of step {newest_before} or later, got none")
-        for kind in ("last", "best"):
-            for step in onlooker.steps(workdir, kind):
-                try:
-                    onlooker.read_checkpoint(workdir, kind, step)
-                except Exception as error:  # orbax, tensorstore and json each raise their own kinds
-                    raise TortureError(
-                        f"{workdir}: expected a readable {kind} checkpoint {step}, got {error}"
-                    ) from error
+        if damaged := onlooker.unreadable(workdir):
+            raise TortureError(f"{workdir}: expected checkpoints that can be read, got {'; '.join(damaged)}")
 
     @contextlib.contextmanager
     def _started(self, workdir: Path) -> Iterator[tuple[Processes, Onlooker]]:
@@ -216,18 +171,11 @@ class Torture:
         outputs = [self._folder / f"start_{self.starts}_{i}.txt" for i in range(self._processes)]
         with contextlib.ExitStack() as files:
             processes = launch_local.start(
-                [
-                    "--config",
-                    str(self._config),
-                    "--workdir",
-                    str(workdir),
-                    f"--config.runtime.compilation_cache={workdir}_xla",
-                ],
+                ["--config", str(self._config), "--workdir", str(workdir)],
                 processes=self._processes,
                 cpu_devices=1,
                 outputs=[files.enter_context(path.open("wb")) for path in outputs],
                 PYTHONUNBUFFERED="1",
-                JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
             )
         try:
             yield processes, Onlooker(workdir, outputs[0])
@@ -262,30 +210,6 @@ class Torture:
         return "\n".join(f"{path}:\n{path.read_text(errors='replace')[-3000:]}" for path in files)
 
 
-def _spread(values: list[Any]) -> dict[str, Any]:
-    return {"median": statistics.median(values), "most": max(values)} if values else {}
-
-
-def describe(outcome: dict[str, Any]) -> str:
-    """Lay out an outcome as Markdown."""
-    rows = []
-    for way, found in outcome["ways"].items():
-        counts = [found["kills_per_phase"][phase] for phase in PHASES]
-        seconds = found["seconds_to_end"]
-        ends = f"{seconds['median']:.1f} ({seconds['most']:.1f})" if seconds else "-"
-        rows.append([way, *map(str, (*counts, sum(counts))), ends, str(found["ended_after_the_grace"])])
-    totals = [sum(int(row[i]) for row in rows) for i in range(1, len(PHASES) + 2)]
-    rows.append(["all", *map(str, totals), "", str(sum(int(row[-1]) for row in rows))])
-    lost = outcome["lost_steps"]
-    return "\n".join(
-        [
-            table(["kills", *PHASES, "all", "s to the end, median (most)", "ended after the grace"], rows),
-            f"{outcome['starts']} starts, {outcome['resumes']} resumes, {lost['all']} steps lost"
-            + (f", {lost['median']:g} a resume by the median, {lost['most']} at most" if outcome["resumes"] else ""),
-        ]
-    )
-
-
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -293,12 +217,13 @@ def main() -> None:
     parser.add_argument("--per-phase", type=int, default=5, help="at least so many in each phase (5)")
     parser.add_argument("--processes", type=int, default=2, help="of the run (2)")
     parser.add_argument("--seed", type=int, default=0, help="of the pauses and the victims (0)")
-    parser.add_argument("--grace", type=float, default=30, help="seconds to end in by themselves, after a kill (30)")
+    parser.add_argument("--grace", type=float, default=90, help="seconds to end in by themselves, after a kill (90)")
     parser.add_argument("--folder", type=Path, help="keep all that the runs write here; a new one")
     parser.add_argument("--out", type=Path, help="write the outcome here, as JSON")
     args = parser.parse_args()
     jax.config.update("jax_platforms", "cpu")
-    settings = {name: getattr(args, name) for name in ("kills", "per_phase", "processes", "seed", "grace")}
+    settings = {"wanted": args.kills, "cache": "off"}
+    settings |= {name: getattr(args, name) for name in ("per_phase", "processes", "seed", "grace")}
     print(f"seed {args.seed}", flush=True)
     with contextlib.ExitStack() as held:
         folder = args.folder or Path(held.enter_context(tempfile.TemporaryDirectory()))
@@ -307,11 +232,19 @@ def main() -> None:
         try:
             torture.run()
         except TortureError as error:
-            print(describe(torture.outcome()))
             print(f"torture: {error}", file=sys.stderr)
             sys.exit(1)
-    print(describe(torture.outcome()))
+        finally:
+            print(describe(torture.outcome()))
     write_result(args.out, settings, torture.outcome())
+
+
+def describe(outcome: dict[str, Any]) -> str:
+    """Show an outcome."""
+    lost = outcome["lost_steps"]
+    each = f": {lost['median']:g} a resume by the median, {lost['most']} at most" if outcome["resumes"] else ""
+    counts = f"{outcome['starts']} starts, {outcome['resumes']} resumes, {lost['all']} steps lost{each}"
+    return f"{kills.describe(outcome['kills'])}\n{counts}"
 
 
 if __name__ == "__main__":
