@@ -211,11 +211,18 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if self._takes:
-            self._previous = signal.signal(signal.SIGTERM, self._on_signal)
+            self._previous = signal.signal(signal.SIGTERM, _hear)
+            # A handler runs between two steps of Python: after a compilation, however long. A pipe tells at once.
+            ear, self._mouth = os.pipe()
+            os.set_blocking(self._mouth, False)
+            self._previous_mouth = signal.set_wakeup_fd(self._mouth, warn_on_full_buffer=False)
+            threading.Thread(target=self._listen, args=(ear,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._takes:
+            signal.set_wakeup_fd(self._previous_mouth)
+            os.close(self._mouth)  # ends the thread
             signal.signal(signal.SIGTERM, self._previous)
 
     def __call__(self) -> bool:
@@ -225,7 +232,16 @@ class StopRequest:
             self._requested = multihost_utils.reached_preemption_sync_point(self._calls)
         return self._requested
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self._requested = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    def _listen(self, ear: int) -> None:
+        with open(ear, "rb", buffering=0) as signals:
+            while number := signals.read(1):
+                if ord(number) != signal.SIGTERM:
+                    continue
+                if self._requested:
+                    os._exit(128 + signal.SIGTERM)
+                self._requested = True
+
+
+def _hear(number: int, frame: FrameType | None) -> None:
+    """Take a signal, so that it does not end the process."""
+    del number, frame

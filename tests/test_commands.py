@@ -1,6 +1,5 @@
 """The commands as a user gives them: what they refuse, and how their process ends."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -68,10 +67,27 @@ def test_preparing_refuses_with_status_2(copy: Path, tmp_path: Path) -> None:
 
 
 def test_a_second_signal_ends_the_run_at_once() -> None:
-    with distributed.StopRequest() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop()
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    code = (
+        "import hashlib, os, signal, time; from hamjax.distributed import StopRequest\n"
+        "with StopRequest() as stop:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    while not stop(): time.sleep(.01)\n"
+        "    print('asked', flush=True)\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)  # as a compilation: long, and none of it Python\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asked\n"
+        process.terminate()
+        assert process.wait(20) == 128 + signal.SIGTERM
+
+
+def test_a_stop_request_leaves_signals_as_they_were() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with distributed.StopRequest():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ of a finished one without its last checkpoint: six steps, a validation and a rep
 
 import contextlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -105,6 +106,7 @@ def _goes_on_as_undisturbed(tiny: Tiny, workdir: Path, finished: Path) -> None:
     assert comparable(workdir) == comparable(finished)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_a_checkpoint(tiny: Tiny, workdir: Path, finished: Path) -> None:
     with _started(tiny, workdir) as process:
         _wait_for(process, f"step {LAST - 1}/{LAST}")
@@ -116,6 +118,7 @@ def test_a_disk_that_is_full_at_a_checkpoint(tiny: Tiny, workdir: Path, finished
     _goes_on_as_undisturbed(tiny, workdir, finished)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_when_metrics_are_recorded(tiny: Tiny, workdir: Path, finished: Path) -> None:
     with _started(tiny, workdir) as process:
         _wait_for(process, f"resumed at step {BEFORE}")
@@ -144,7 +147,8 @@ def test_a_full_disk_never_keeps_the_recorder_waiting(tmp_path: Path) -> None:
     records.close()
 
 
-@pytest.mark.parametrize("vanishing", ["checkpoints", pytest.param(".", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("vanishing", ["checkpoints", "."])
 def test_a_folder_that_vanishes_during_a_run(tiny: Tiny, workdir: Path, finished: Path, vanishing: str) -> None:
     folder, away = workdir / vanishing, workdir.with_name("away")
     with _started(tiny, workdir) as process:
@@ -192,6 +196,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert f"resumed at step {BEFORE}" in said
 
 
+@pytest.mark.slow
 def test_without_a_whole_checkpoint_the_run_is_refused(tiny: Tiny, whole: Path) -> None:
     _damage(whole, LAST, "host/metadata", _cut)
     _damage(whole, BEFORE, "state/_METADATA", _cut)
@@ -213,6 +218,7 @@ def test_a_clock_that_goes_backwards(
     assert min(line["wall_s"] for line in read_records(workdir / "metrics.jsonl")) >= 0
 
 
+@pytest.mark.slow
 def test_a_second_job_on_a_run_directory_leaves_it_alone(tiny: Tiny, workdir: Path, finished: Path) -> None:
     with _started(tiny, workdir) as first:
         _wait_for(first, f"resumed at step {BEFORE}")
@@ -260,10 +266,11 @@ def test_sigterm_during_compilation(tiny: Tiny, workdir: Path, finished: Path) -
         time.sleep(0.3)
         process.terminate()
         errors = _end(process, 143)
-    assert f"stopped by SIGTERM at step {BEFORE + 1} of {LAST}" in errors
+    assert re.search(f"stopped by SIGTERM at step ({BEFORE}|{BEFORE + 1}) of {LAST}", errors)  # before it, or after
     _goes_on_as_undisturbed(tiny, workdir, finished)
 
 
+@pytest.mark.slow
 def test_sigterm_during_evaluation(tiny: Tiny, workdir: Path, finished: Path) -> None:
     with _started(tiny, workdir) as process:
         _wait_for(process, f"step {LAST}/{LAST}")
@@ -273,6 +280,7 @@ def test_sigterm_during_evaluation(tiny: Tiny, workdir: Path, finished: Path) ->
     _goes_on_as_undisturbed(tiny, workdir, finished)
 
 
+@pytest.mark.slow
 def test_sigterm_during_a_checkpoint(tiny: Tiny, workdir: Path, finished: Path) -> None:
     with _started(tiny, workdir) as process:
         while not list((workdir / "checkpoints" / "last").glob("*tmp*")):
@@ -286,12 +294,13 @@ def test_sigterm_during_a_checkpoint(tiny: Tiny, workdir: Path, finished: Path) 
     _goes_on_as_undisturbed(tiny, workdir, finished)
 
 
+@pytest.mark.slow
 def test_a_second_sigterm_ends_a_run_at_once(tiny: Tiny, workdir: Path, finished: Path) -> None:
     with _started(tiny, workdir) as process:
         _wait_for(process, f"resumed at step {BEFORE}")
         while process.poll() is None:
             process.terminate()
             time.sleep(0.01)
-        _end(process, -signal.SIGTERM)
+        _end(process, 128 + signal.SIGTERM)
     assert str(BEFORE) in _steps(workdir)
     _goes_on_as_undisturbed(tiny, workdir, finished)
