@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -21,12 +22,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from hamjax.distributed import all_or_none, from_first, is_peer_loss
+from hamjax.distributed import all_or_none, from_first, is_first, is_peer_loss
 from hamjax.errors import UserError
 
 # What orbax, tensorstore and json raise at what is damaged, or was not written by us.
 DAMAGE = (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 SEAL = "sha256"
+TRASH = "deleted"  # what is to go is renamed into it first: a kill half-way must not leave half a checkpoint
 KEEP = 2  # the newest and the one before, to fall back on
 
 
@@ -47,10 +49,10 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any], *, read_only: bool = False) -> None:
-        self._identity = identity
+        self._identity, self._read_only = identity, read_only
         self.folder = folder.absolute()
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=KEEP, cleanup_tmp_directories=True, lightweight_initialize=True
+            max_to_keep=KEEP, cleanup_tmp_directories=True, lightweight_initialize=True, todelete_subdir=TRASH
         )
         self._managers: dict[str, ocp.CheckpointManager] = {
             kind: self._reader(kind) if read_only else _Manager(self.folder / kind, options=options)
@@ -96,6 +98,7 @@ class Checkpoints:
         with self._writing():
             for manager in self._managers.values():
                 manager.wait_until_finished()
+        self._empty_trash()
 
     def restore(self, kind: str, step: int, template: Any) -> tuple[Any, dict[str, Any]]:
         """Read a checkpoint.
@@ -164,6 +167,12 @@ class Checkpoints:
         with self._writing():
             for manager in self._managers.values():
                 manager.close()
+        self._empty_trash()
+
+    def _empty_trash(self) -> None:
+        if is_first() and not self._read_only:
+            for kind in self._managers:
+                shutil.rmtree(self.folder / kind / TRASH, ignore_errors=True)
 
     def _gone(self) -> list[str]:
         folders = [self.folder / kind for kind in self._managers]
