@@ -211,7 +211,7 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if self._takes:
-            self._previous = signal.signal(signal.SIGTERM, _hear)
+            self._previous = signal.signal(signal.SIGTERM, self._on_signal)
             # A handler runs between two steps of Python: after a compilation, however long. A pipe tells at once.
             ear, self._mouth = os.pipe()
             os.set_blocking(self._mouth, False)
@@ -232,16 +232,15 @@ class StopRequest:
             self._requested = multihost_utils.reached_preemption_sync_point(self._calls)
         return self._requested
 
-    def _listen(self, ear: int) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._requested = True
+
+    @staticmethod
+    def _listen(ear: int) -> None:
+        heard = 0
         with open(ear, "rb", buffering=0) as signals:
             while number := signals.read(1):
-                if ord(number) != signal.SIGTERM:
-                    continue
-                if self._requested:
+                heard += ord(number) == signal.SIGTERM
+                if heard > 1:
                     os._exit(128 + signal.SIGTERM)
-                self._requested = True
-
-
-def _hear(number: int, frame: FrameType | None) -> None:
-    """Take a signal, so that it does not end the process."""
-    del number, frame
