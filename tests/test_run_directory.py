@@ -87,8 +87,6 @@ def test_a_split_of_other_parts_is_refused(tmp_path: Path, split: str) -> None:
 @pytest.mark.parametrize(
     ("file", "content"),
     [
-        ("_CHECKPOINT_METADATA", '{"init_timestamp_nsecs": "x"}'),
-        ("_CHECKPOINT_METADATA", "[" * 100_000),
         ("host/metadata", "[]"),
         ("host/metadata", '{"best": {}}'),
         ("state/_METADATA", '{"tree_metadata": "x"}'),
@@ -101,5 +99,13 @@ def test_a_checkpoint_that_is_not_as_it_was_written_is_refused(tmp_path: Path, f
         path = tmp_path / "run" / "checkpoints" / kind / "2" / file
         stored = json.loads(path.read_text()) if file == "host/metadata" and content != "[]" else {}
         path.write_text(json.dumps(stored | json.loads(content)) if stored else content)
-    with pytest.raises(UserError, match="expected a whole checkpoint|expected the checkpoints|the best step"):
+    with pytest.raises(UserError, match="expected a whole checkpoint"):
         TrainedRun(tmp_path / "run").restore()
+
+
+@pytest.mark.parametrize("content", ['{"init_timestamp_nsecs": "x"}', "[" * 100_000])
+def test_what_orbax_notes_of_a_checkpoint_is_not_needed_to_read_it(tmp_path: Path, content: str) -> None:
+    runs.make_samples(tmp_path)
+    for path in (tmp_path / "run" / "checkpoints").rglob("_CHECKPOINT_METADATA"):
+        path.write_text(content)
+    TrainedRun(tmp_path / "run").restore()
