@@ -1,6 +1,7 @@
 """Processes and devices share a run, and nothing that comes of it depends on how many there are."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import launch_local
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from hamjax.telemetry import read_records
 from tests.distributed_worker import BATCH, STEPS
@@ -16,7 +18,7 @@ from tests.distributed_worker import BATCH, STEPS
 LAYOUTS = ((1, 1), (1, 4), (2, 2), (4, 1))  # processes, devices of each
 RESUMED = ((1, 1), (4, 1))
 WORKER = ("-m", "tests.distributed_worker")
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("layouts")]  # they share their runs
+pytestmark = pytest.mark.slow
 
 
 def _work(task: str, folder: Path, processes: int, devices: int) -> None:
@@ -34,24 +36,30 @@ def _work(task: str, folder: Path, processes: int, devices: int) -> None:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], Path]:
     """The same 20 steps in every layout."""
-    root = tmp_path_factory.mktemp("layouts")
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "layouts"
+    root.mkdir(exist_ok=True)
     folders = {(p, d): root / f"{p}x{d}" for p, d in LAYOUTS}
-    for (processes, devices), folder in folders.items():
-        folder.mkdir()
-        _work("whole", folder, processes, devices)
+    with FileLock(root / ".lock"):  # the first of pytest's workers makes them for all
+        for (processes, devices), folder in folders.items():
+            if not folder.exists():
+                folder.mkdir()
+                _work("whole", folder, processes, devices)
     return folders
 
 
 @pytest.fixture(scope="module")
 def resumed(runs: dict[tuple[int, int], Path]) -> dict[tuple[int, int], Path]:
     """The run of 2 x 2 taken up at its tenth step in other layouts."""
-    folders = {}
-    for processes, devices in RESUMED:
-        folder = folders[processes, devices] = runs[2, 2].parent / f"resumed_{processes}x{devices}"
-        shutil.copytree(runs[2, 2] / "float64", folder / "float64")
-        for kind in ("last", "best"):
-            shutil.rmtree(folder / "float64" / "checkpoints" / kind / str(STEPS))
-        _work("resume", folder, processes, devices)
+    root = runs[2, 2].parent
+    folders = {(p, d): root / f"resumed_{p}x{d}" for p, d in RESUMED}
+    with FileLock(root / ".lock"):
+        for (processes, devices), folder in folders.items():
+            if not folder.exists():
+                shutil.copytree(runs[2, 2] / "float64", folder / "float64")
+                for kind in ("last", "best"):
+                    shutil.rmtree(folder / "float64" / "checkpoints" / kind / str(STEPS))
+                _work("resume", folder, processes, devices)
     return folders
 
 
