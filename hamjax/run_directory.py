@@ -177,11 +177,23 @@ def read_split(workdir: Path) -> tuple[Metadata, np.ndarray]:
     return metadata, np.array([part[i] for i in metadata.image_id.tolist()])
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    Raises:
+        UserError: the disk is full, or the folder gone.
+    """
     part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    try:
+        part.write_bytes(content if isinstance(content, bytes) else content.encode())
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: expected to write it, got {error}; free some space, or bring the folder back, and start the "
+            "same command again."
+        ) from error
 
 
 def environment() -> dict[str, Any]:

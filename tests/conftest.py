@@ -4,6 +4,8 @@ import os
 
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# numpy's products are small here, and pytest's workers share the cores: more threads spin and take twice the time
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import csv
 import shutil
@@ -109,6 +111,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Confi
     workdir = tmp_path_factory.mktemp("finished") / "run"
     train(tiny(), workdir)
     return workdir
+
+
+@pytest.fixture
+def unreported(finished: Path, tmp_path: Path) -> Path:
+    """A run that has still to write its report."""
+    workdir = Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.rmtree(workdir / "report")
+    return workdir
+
+
+@pytest.fixture
+def unfinished(unreported: Path) -> Path:
+    """A run that has still to take its last steps, from the last checkpoint but one."""
+    shutil.rmtree(max((unreported / "checkpoints" / "last").iterdir(), key=lambda path: int(path.name)))
+    return unreported
 
 
 @pytest.fixture(scope="session")

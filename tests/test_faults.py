@@ -6,12 +6,7 @@ of a finished one without its last checkpoint: six steps, a validation and a rep
 
 import contextlib
 import os
-import re
 import resource
-import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,37 +14,15 @@ from pathlib import Path
 import pytest
 
 import hamjax
-from hamjax.config import Config
 from hamjax.errors import UserError
 from hamjax.models import create_model, init_variables
 from hamjax.network import initial_variables
 from hamjax.pretrained import save_weights
+from hamjax.run_directory import write_atomically
 from hamjax.telemetry import Records, read_records
-from tests.test_end_to_end import comparable
+from tests.started import BEFORE, LAST, Tiny, comparable, end, goes_on_as_undisturbed, halted, started, steps, wait_for
 
-Tiny = Callable[..., Config]
-CONFIG = """
-import hamjax
-def get_config():
-    return hamjax.Config.from_dict({settings!r})
-"""
-LAST, BEFORE = 46, 40  # the steps of the finished run's last two checkpoints
 ROOM = 100_000  # bytes: less than a checkpoint's files
-
-
-@pytest.fixture
-def whole(finished: Path, tmp_path: Path) -> Path:
-    """A run that has still to write its report."""
-    workdir = Path(shutil.copytree(finished, tmp_path / "run"))
-    shutil.rmtree(workdir / "report")
-    return workdir
-
-
-@pytest.fixture
-def workdir(whole: Path) -> Path:
-    """A run that has still to take its last steps."""
-    shutil.rmtree(whole / "checkpoints" / "last" / str(LAST))
-    return whole
 
 
 @pytest.fixture
@@ -61,73 +34,58 @@ def nowhere(tmp_path: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _started(tiny: Tiny, workdir: Path, *more: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Start the command on a run directory, on as many devices as `finished` had."""
-    config = workdir.with_name("config.py")
-    config.write_text(CONFIG.format(settings=tiny().to_dict()))
-    command = [sys.executable, "-m", "hamjax.main", "--config", str(config), "--workdir", str(workdir), *more]
-    variables = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "PYTHONUNBUFFERED": "1"} | environment
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def _wait_for(process: subprocess.Popen[str], text: str) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if text in line:
-            return
-    pytest.fail(f"{text!r} was not said: {process.communicate()[1]}")
-
-
-def _end(process: subprocess.Popen[str], status: int) -> str:
-    """Wait for the end; return what was said on stderr."""
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == status, errors
-    return errors
-
-
-@contextlib.contextmanager
-def _halted(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Let a process stand still meanwhile."""
-    process.send_signal(signal.SIGSTOP)
-    yield
-    process.send_signal(signal.SIGCONT)
-
-
-def _steps(workdir: Path) -> set[str]:
-    return {path.name for path in (workdir / "checkpoints" / "last").iterdir() if path.name.isdigit()}
-
-
-def _goes_on_as_undisturbed(tiny: Tiny, workdir: Path, finished: Path) -> None:
-    assert hamjax.train(tiny(), workdir) is not None
-    assert comparable(workdir) == comparable(finished)
+def _room_for(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond so many bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_at_a_checkpoint(tiny: Tiny, workdir: Path, finished: Path) -> None:
-    with _started(tiny, workdir) as process:
-        _wait_for(process, f"step {LAST - 1}/{LAST}")
+def test_a_disk_that_is_full_at_a_checkpoint(tiny: Tiny, unfinished: Path, finished: Path) -> None:
+    with started(tiny, unfinished) as process:
+        wait_for(process, f"step {LAST - 1}/{LAST}")
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (ROOM, ROOM))
-        errors = _end(process, 2)
-    assert f"hamjax: {workdir}/checkpoints: expected to write a checkpoint, got" in errors
+        errors = end(process, 2)
+    assert f"hamjax: {unfinished}/checkpoints: expected to write a checkpoint, got" in errors
     assert "free some space and start the same command again" in errors
-    assert _steps(workdir) == {str(BEFORE)}
-    _goes_on_as_undisturbed(tiny, workdir, finished)
+    assert steps(unfinished) == {str(BEFORE)}
+    goes_on_as_undisturbed(tiny, unfinished, finished)
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_when_metrics_are_recorded(tiny: Tiny, workdir: Path, finished: Path) -> None:
-    with _started(tiny, workdir) as process:
-        _wait_for(process, f"resumed at step {BEFORE}")
+def test_a_disk_that_is_full_when_metrics_are_recorded(tiny: Tiny, unfinished: Path, finished: Path) -> None:
+    with started(tiny, unfinished) as process:
+        wait_for(process, f"resumed at step {BEFORE}")
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, 0))
-        errors = _end(process, 2)
-    assert f"hamjax: {workdir}: expected to record metrics, got" in errors
+        errors = end(process, 2)
+    assert f"hamjax: {unfinished}: expected to record metrics, got" in errors
     assert "and start the same command again" in errors
-    assert _steps(workdir) == {str(BEFORE)}
-    _goes_on_as_undisturbed(tiny, workdir, finished)
+    assert steps(unfinished) == {str(BEFORE)}
+    goes_on_as_undisturbed(tiny, unfinished, finished)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_the_report(tiny: Tiny, unreported: Path, finished: Path) -> None:
+    with started(tiny, unreported) as process:
+        wait_for(process, f"resumed at step {LAST}")
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (ROOM, ROOM))
+        errors = end(process, 2)
+    assert "Traceback" not in errors
+    assert f"hamjax: {unreported}/report/" in errors
+    assert "expected to write it, got" in errors
+    assert not (unreported / "report" / "test.json").exists()
+    goes_on_as_undisturbed(tiny, unreported, finished)
+
+
+def test_what_does_not_fit_the_disk_leaves_what_was_there(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "file", "before")
+    with _room_for(1_000), pytest.raises(UserError, match="file: expected to write it, got .*; free some space"):
+        write_atomically(tmp_path / "file", 2_000 * "x")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
 
 
 def _record_much(records: Records) -> None:
@@ -136,30 +94,25 @@ def _record_much(records: Records) -> None:
 
 
 def test_a_full_disk_never_keeps_the_recorder_waiting(tmp_path: Path) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     records = Records(tmp_path, 0)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-    try:
-        with pytest.raises(UserError, match="expected to record metrics, got"):
-            _record_much(records)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with _room_for(10_000), pytest.raises(UserError, match="expected to record metrics, got"):
+        _record_much(records)
     records.close()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("vanishing", ["checkpoints", "."])
-def test_a_folder_that_vanishes_during_a_run(tiny: Tiny, workdir: Path, finished: Path, vanishing: str) -> None:
-    folder, away = workdir / vanishing, workdir.with_name("away")
-    with _started(tiny, workdir) as process:
-        _wait_for(process, f"step {LAST - 1}/{LAST}")
+def test_a_folder_that_vanishes_during_a_run(tiny: Tiny, unfinished: Path, finished: Path, vanishing: str) -> None:
+    folder, away = unfinished / vanishing, unfinished.with_name("away")
+    with started(tiny, unfinished) as process:
+        wait_for(process, f"step {LAST - 1}/{LAST}")
         folder.rename(away)
-        errors = _end(process, 2)
+        errors = end(process, 2)
     assert "Traceback" not in errors
     assert "gone; bring the folder back and start the same command again" in errors
     assert not folder.exists()
     away.rename(folder)
-    _goes_on_as_undisturbed(tiny, workdir, finished)
+    goes_on_as_undisturbed(tiny, unfinished, finished)
 
 
 def _cut(path: Path) -> None:
@@ -170,8 +123,8 @@ def _empty(path: Path) -> None:
     os.truncate(path, 0)
 
 
-DAMAGES = [("state/ocdbt.process_0/d/*", _empty), ("state/ocdbt.process_0/d/*", Path.unlink),
-           ("state/_METADATA", _cut), ("host/metadata", _cut)]  # fmt: skip
+ARRAYS = "state/ocdbt.process_0/d/*"
+DAMAGES = [(ARRAYS, _cut), (ARRAYS, _empty), (ARRAYS, Path.unlink), ("state/_METADATA", _cut), ("host/metadata", _cut)]
 
 
 def _damage(workdir: Path, step: int, files: str, damage: Callable[[Path], None]) -> None:
@@ -183,63 +136,63 @@ def _damage(workdir: Path, step: int, files: str, damage: Callable[[Path], None]
 @pytest.mark.parametrize(("files", "damage"), DAMAGES)
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     tiny: Tiny,
-    whole: Path,
+    unreported: Path,
     finished: Path,
     files: str,
     damage: Callable[[Path], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _damage(whole, LAST, files, damage)
-    _goes_on_as_undisturbed(tiny, whole, finished)
+    _damage(unreported, LAST, files, damage)
+    goes_on_as_undisturbed(tiny, unreported, finished)
     said = capsys.readouterr().out
-    assert f"skipped a damaged checkpoint: {whole}/checkpoints/last/{LAST}: expected a whole checkpoint" in said
+    assert f"skipped a damaged checkpoint: {unreported}/checkpoints/last/{LAST}: expected a whole checkpoint" in said
     assert f"resumed at step {BEFORE}" in said
 
 
 @pytest.mark.slow
-def test_without_a_whole_checkpoint_the_run_is_refused(tiny: Tiny, whole: Path) -> None:
-    _damage(whole, LAST, "host/metadata", _cut)
-    _damage(whole, BEFORE, "state/_METADATA", _cut)
-    with _started(tiny, whole) as process:
-        errors = _end(process, 2)
+def test_without_a_whole_checkpoint_the_run_is_refused(tiny: Tiny, unreported: Path) -> None:
+    _damage(unreported, LAST, "host/metadata", _cut)
+    _damage(unreported, BEFORE, "state/_METADATA", _cut)
+    with started(tiny, unreported) as process:
+        errors = end(process, 2)
     assert "Traceback" not in errors
     for step in (LAST, BEFORE):
         assert f"last/{step}: expected a whole checkpoint" in errors
     assert "No checkpoint is left to go on from; use a new folder." in errors
-    assert _steps(whole) == {str(BEFORE), str(LAST)}
+    assert steps(unreported) == {str(BEFORE), str(LAST)}
 
 
 def test_a_clock_that_goes_backwards(
-    tiny: Tiny, workdir: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, unfinished: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, real = time.time() - 1e8, time.monotonic()
     monkeypatch.setattr(time, "time", lambda: start - 100 * (time.monotonic() - real))
-    _goes_on_as_undisturbed(tiny, workdir, finished)
-    assert min(line["wall_s"] for line in read_records(workdir / "metrics.jsonl")) >= 0
+    goes_on_as_undisturbed(tiny, unfinished, finished)
+    assert min(line["wall_s"] for line in read_records(unfinished / "metrics.jsonl")) >= 0
 
 
 @pytest.mark.slow
-def test_a_second_job_on_a_run_directory_leaves_it_alone(tiny: Tiny, workdir: Path, finished: Path) -> None:
-    with _started(tiny, workdir) as first:
-        _wait_for(first, f"resumed at step {BEFORE}")
-        with _halted(first):
-            before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.name != ".lock"}
-            with _started(tiny, workdir) as second:
-                errors = _end(second, 2)
-            assert before == {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.name != ".lock"}
-        _end(first, 0)
+def test_a_second_job_on_a_run_directory_leaves_it_alone(tiny: Tiny, unfinished: Path, finished: Path) -> None:
+    with started(tiny, unfinished) as first:
+        wait_for(first, f"resumed at step {BEFORE}")
+        with halted(first):
+            before = {path: path.stat().st_mtime_ns for path in unfinished.rglob("*") if path.name != ".lock"}
+            with started(tiny, unfinished) as second:
+                errors = end(second, 2)
+            assert before == {path: path.stat().st_mtime_ns for path in unfinished.rglob("*") if path.name != ".lock"}
+        end(first, 0)
     assert "got one that another process is working in" in errors
-    assert comparable(workdir) == comparable(finished)
+    assert comparable(unfinished) == comparable(finished)
 
 
 @pytest.mark.slow
 def test_without_a_home_a_run_does_without_its_caches(
-    tiny: Tiny, workdir: Path, finished: Path, nowhere: dict[str, str]
+    tiny: Tiny, unfinished: Path, finished: Path, nowhere: dict[str, str]
 ) -> None:
-    with _started(tiny, workdir, **nowhere) as process:
-        _wait_for(process, "compilation cache off (")
-        _end(process, 0)
-    assert comparable(workdir) == comparable(finished)
+    with started(tiny, unfinished, **nowhere) as process:
+        wait_for(process, "compilation cache off (")
+        end(process, 0)
+    assert comparable(unfinished) == comparable(finished)
 
 
 def test_without_a_home_weights_come_from_a_file(
@@ -257,50 +210,3 @@ def test_without_a_home_weights_come_from_a_file(
     config.model.weights = "imagenet"
     with pytest.raises(UserError, match="expected a folder for weights, got .*; set XDG_CACHE_HOME"):
         initial_variables(config, model, pretrained=True)
-
-
-@pytest.mark.slow
-def test_sigterm_during_compilation(tiny: Tiny, workdir: Path, finished: Path) -> None:
-    with _started(tiny, workdir, "--config.runtime.compilation_cache=off") as process:
-        _wait_for(process, f"resumed at step {BEFORE}")
-        time.sleep(0.3)
-        process.terminate()
-        errors = _end(process, 143)
-    assert re.search(f"stopped by SIGTERM at step ({BEFORE}|{BEFORE + 1}) of {LAST}", errors)  # before it, or after
-    _goes_on_as_undisturbed(tiny, workdir, finished)
-
-
-@pytest.mark.slow
-def test_sigterm_during_evaluation(tiny: Tiny, workdir: Path, finished: Path) -> None:
-    with _started(tiny, workdir) as process:
-        _wait_for(process, f"step {LAST}/{LAST}")
-        process.terminate()
-        errors = _end(process, 143)
-    assert f"stopped by SIGTERM at step {LAST} of {LAST}" in errors
-    _goes_on_as_undisturbed(tiny, workdir, finished)
-
-
-@pytest.mark.slow
-def test_sigterm_during_a_checkpoint(tiny: Tiny, workdir: Path, finished: Path) -> None:
-    with _started(tiny, workdir) as process:
-        while not list((workdir / "checkpoints" / "last").glob("*tmp*")):
-            assert process.poll() is None
-            time.sleep(0.001)
-        with _halted(process):
-            assert list((workdir / "checkpoints" / "last").glob("*tmp*"))
-            process.terminate()
-        _end(process, 143)
-    assert _steps(workdir) == {str(BEFORE), str(LAST)}
-    _goes_on_as_undisturbed(tiny, workdir, finished)
-
-
-@pytest.mark.slow
-def test_a_second_sigterm_ends_a_run_at_once(tiny: Tiny, workdir: Path, finished: Path) -> None:
-    with _started(tiny, workdir) as process:
-        _wait_for(process, f"resumed at step {BEFORE}")
-        while process.poll() is None:
-            process.terminate()
-            time.sleep(0.01)
-        _end(process, 128 + signal.SIGTERM)
-    assert str(BEFORE) in _steps(workdir)
-    _goes_on_as_undisturbed(tiny, workdir, finished)

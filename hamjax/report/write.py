@@ -27,6 +27,9 @@ def write_report(folder: Path, report: EvalReport, experiment: Experiment | None
         report: on one partition, whose name the files carry.
         experiment: it was judged in; none for images from elsewhere.
         workdir: the run directory, which says how the run was made.
+
+    Raises:
+        UserError: it cannot be written, as on a full disk.
     """
     from hamjax.report import figures, gallery  # matplotlib takes a second to import
 
@@ -48,7 +51,7 @@ def write_report(folder: Path, report: EvalReport, experiment: Experiment | None
         drawn["reliability"] = figures.reliability(calibration)
     pictures = {name: _png(figure) for name, figure in drawn.items()}
     for name, png in pictures.items():
-        (folder / f"{name}.png").write_bytes(png)
+        write_atomically(folder / f"{name}.png", png)
     exhibits = gallery.draw_gallery(*report.worst, summary["worst_errors"])
     evidence = Evidence(summary | read_facts(workdir), lines, pictures, exhibits)
     write_atomically(folder / "index.html", page(evidence))
