@@ -1,7 +1,6 @@
 """Everything a config determines before the first step: data, split, strategy, network."""
 
 import dataclasses
-import os
 from typing import Any
 
 import jax
@@ -10,6 +9,7 @@ import optax
 from jax.sharding import Mesh
 
 from hamjax.config import Config
+from hamjax.cores import usable_cores
 from hamjax.data import splits
 from hamjax.data.cache import Dataset, Say
 from hamjax.data.metadata import CLASSES, Metadata
@@ -179,4 +179,4 @@ def steps_per_dispatch(config: Config) -> int:
 def num_threads(config: Config) -> int:
     """Resolve -1: one thread a core, sixteen at most."""
     chosen = config.data.num_threads
-    return chosen if chosen >= 0 else min(os.cpu_count() or 1, 16)
+    return chosen if chosen >= 0 else min(usable_cores(), 16)

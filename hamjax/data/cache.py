@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from hamjax.cores import usable_cores
 from hamjax.data.metadata import Metadata
 from hamjax.data.records import Records, read_columns
 from hamjax.errors import UserError
@@ -93,7 +94,7 @@ def resize(image: Image.Image, size: int, how: str) -> np.ndarray:
 def decode_chunks(read: Callable[[Any], bytes], keys: Sequence[Any], size: int, how: str) -> Iterator[np.ndarray]:
     """Decode and resize images on all cores: yields [at most CHUNK, S, S, 3] uint8, in the order of the keys."""
     with (
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(usable_cores()) as pool,
         tqdm(total=len(keys), unit="img", desc="decode", disable=None) as bar,
     ):
         for start in range(0, len(keys), CHUNK):

@@ -1,7 +1,6 @@
 """Reading and decoding every image of a source before anything is made of it."""
 
 import hashlib
-import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from hamjax.cores import usable_cores
 from hamjax.data.cache import decode
 from hamjax.data.metadata import Metadata
 from hamjax.data.sources import Source
@@ -47,7 +47,7 @@ def verify(source: Source, *, allow_missing: bool) -> tuple[Metadata, dict[str, 
     absent = set(missing)
     rows = [i for i in source.metadata.image_id.tolist() if i not in absent]
     checked = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         results = pool.map(lambda image_id: _check(source, image_id), rows)
         for image_id, result in zip(rows, tqdm(results, "verify", len(rows), disable=None), strict=True):
             checked[image_id] = result
