@@ -90,9 +90,12 @@ def train_and_count(folder: Path, dtype: str) -> None:
     experiment.prepare_data, TrainSource.__getitem__ = prepare, rows_of
 
 
-def train_small_densenet(folder: Path) -> None:
-    """Take 20 steps of a network with BatchNorm, over all devices of all processes."""
-    model = Classifier(functools.partial(DenseNet, (2, 2)), dtype=jnp.dtype("float64"))
+def train_small_densenet(folder: Path, groups: int) -> None:
+    """Take 20 steps of a network with BatchNorm, over all devices of all processes.
+
+    Statistics of its own for each of four groups of images are what `per_device` means on four devices.
+    """
+    model = Classifier(functools.partial(DenseNet, (2, 2)), dtype=jnp.dtype("float64"), groups=groups)
     rng, mesh, tx = np.random.default_rng(1), make_mesh(), make_optimizer("adam")
     source = TrainSource(
         images=rng.integers(0, 255, (64, 16, 16, 3), dtype=np.uint8),
@@ -112,7 +115,7 @@ def train_small_densenet(folder: Path) -> None:
         state, metrics = step(state, metrics, put_batch(batch, split_batch(mesh, 1)), rate)
     if is_first():
         leaves = jax.device_get(jax.tree.leaves((state.params, state.batch_stats)))
-        np.savez(folder / "densenet.npz", **{str(i): leaf for i, leaf in enumerate(leaves)})
+        np.savez(folder / f"densenet_{groups}.npz", **{str(i): leaf for i, leaf in enumerate(leaves)})
 
 
 def main(task: str, folder: Path, meeting: str) -> None:
@@ -123,7 +126,8 @@ def main(task: str, folder: Path, meeting: str) -> None:
         train_and_count(folder, "float32")
         with jax.enable_x64(True):
             train_and_count(folder, "float64")
-            train_small_densenet(folder)
+            for groups in (1, 4):
+                train_small_densenet(folder, groups)
     else:
         with jax.enable_x64(True):
             train_and_count(folder, "float64")
