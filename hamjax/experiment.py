@@ -9,9 +9,9 @@ import optax
 from jax.sharding import Mesh
 
 from hamjax.config import Config
-from hamjax.cores import usable_cores
 from hamjax.data import splits
 from hamjax.data.cache import Dataset, Say
+from hamjax.data.cores import usable_cores
 from hamjax.data.metadata import CLASSES, Metadata
 from hamjax.data.pipeline import Share, TrainSource
 from hamjax.metrics.demographics import demographics

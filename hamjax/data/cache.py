@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from hamjax.cores import usable_cores
+from hamjax.data.cores import usable_cores
 from hamjax.data.metadata import Metadata
 from hamjax.data.records import Records, read_columns
 from hamjax.errors import UserError

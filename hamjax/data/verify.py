@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from hamjax.cores import usable_cores
 from hamjax.data.cache import decode
+from hamjax.data.cores import usable_cores
 from hamjax.data.metadata import Metadata
 from hamjax.data.sources import Source
 from hamjax.data.synthetic import SyntheticSource
