@@ -2,13 +2,14 @@
 # What both sbatch scripts do on the job's first node: start the processes, and requeue the job if it is to go on.
 #
 #     slurm_step.sh WORDS of the Python interpreter
+#
+# Weights are found and compiled programs kept in XDG_CACHE_HOME, ~/.cache if it is not set: a folder that all nodes
+# see, and the one that check_staged.py and convert_weights.py had.
 set -uo pipefail
 
 PYTHON=${PYTHON:-.venv/bin/python}
 MAX_RESTARTS=${MAX_RESTARTS:-20} # after processes that went away; preemptions do not end a run
 
-# Where weights are found and compiled programs kept: a folder that all nodes see. As check_staged.py had it, too.
-: "${XDG_CACHE_HOME:?expected a folder that all nodes see, with the weights; export it before sbatch}"
 # srun takes the number of cores a task from here alone; libraries would take all of the node's.
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
 export OMP_NUM_THREADS=$SRUN_CPUS_PER_TASK
