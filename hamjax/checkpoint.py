@@ -216,8 +216,8 @@ class Checkpoints:
             first = str(error).strip().splitlines()[:1]
             raise UserError(
                 f"{self.folder / kind / str(step)}: expected a whole checkpoint of this run, got "
-                f"{type(error).__name__}: {first[0][:300] if first else ''}; it is truncated or not ours. Remove it "
-                "to go on without it, or name another one with --checkpoint."
+                f"{type(error).__name__}: {first[0][:300] if first else ''}; it is truncated or not ours. Bring "
+                "it back, or name another one with --checkpoint."
             ) from error
         return read
 

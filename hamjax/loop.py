@@ -16,7 +16,7 @@ from hamjax.data import splits
 from hamjax.data.pipeline import batches
 from hamjax.dispatch import Dispatcher, stack_batches
 from hamjax.distributed import StopRequest, all_or_none, is_first
-from hamjax.errors import DivergedError, PreemptedError
+from hamjax.errors import DivergedError, PreemptedError, UserError
 from hamjax.evaluate import report_partition
 from hamjax.experiment import Experiment, num_threads, steps_per_dispatch
 from hamjax.judgement import EvalReport, judge
@@ -96,7 +96,7 @@ class Loop:
         state = self.state
         if step != self.step:
             with all_or_none():
-                saved, _ = self.checkpoints.restore(kind, step, self._saved())
+                saved = self._restore_chosen(kind, step)
             state = put_replicated(saved["state"], experiment.mesh)
         result = report_partition(
             experiment,
@@ -113,6 +113,15 @@ class Loop:
                 report.write_report(self.workdir / "report", result, experiment, self.workdir)
         print(report.format_summary(result.summary, self.workdir / "report"))
         return result
+
+    def _restore_chosen(self, kind: str, step: int) -> dict[str, Any]:
+        try:
+            return self.checkpoints.restore(kind, step, self._saved())[0]
+        except UserError as error:
+            raise UserError(
+                f"{error}\nAll steps are taken, but this is the checkpoint to report on. For a report on the last one: "
+                f"python scripts/evaluate_checkpoint.py --workdir {self.workdir} --checkpoint last --out FOLDER"
+            ) from error
 
     def _plan(self) -> Iterator[int]:
         """Yield how many steps each dispatch takes: K, or one where K would cross a boundary."""

@@ -178,20 +178,21 @@ def read_split(workdir: Path) -> tuple[Metadata, np.ndarray]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is there whole or not at all.
+    """Write a file so that it is there whole or not at all, making its folder where that is missing.
 
     Raises:
-        UserError: the disk is full, or the folder gone.
+        UserError: the disk is full, or there can be no such folder.
     """
     part = path.with_name(f"{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(content if isinstance(content, bytes) else content.encode())
         os.replace(part, path)
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise UserError(
-            f"{path}: expected to write it, got {error}; free some space, or bring the folder back, and start the "
+            f"{path}: expected to write it, got {error}; free some space, or name another folder, and start the "
             "same command again."
         ) from error
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import hamjax
+from hamjax import loop
 from hamjax.errors import UserError
 from hamjax.models import create_model, init_variables
 from hamjax.network import initial_variables
@@ -88,6 +89,12 @@ def test_what_does_not_fit_the_disk_leaves_what_was_there(tmp_path: Path) -> Non
     assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
 
 
+def test_a_report_goes_only_where_there_can_be_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="expected to write it, got .*; .* name another folder"):
+        write_atomically(tmp_path / "file" / "report" / "test.json", "")
+
+
 def _record_much(records: Records) -> None:
     for step in range(1_000):
         records.write(step, train__loss=1.0, train__accuracy=0.5)
@@ -147,6 +154,16 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     said = capsys.readouterr().out
     assert f"skipped a damaged checkpoint: {unreported}/checkpoints/last/{LAST}: expected a whole checkpoint" in said
     assert f"resumed at step {BEFORE}" in said
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_damaged_checkpoint_to_report_on_is_not_replaced_by_another_unasked(
+    tiny: Tiny, unreported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "choose_checkpoint", lambda *_: ("last", BEFORE))  # the best may be of any step
+    _damage(unreported, BEFORE, "host/metadata", _cut)
+    with pytest.raises(UserError, match=rf"{BEFORE}: expected a whole checkpoint.*\nAll steps .* --checkpoint last"):
+        hamjax.train(tiny(), unreported)
 
 
 @pytest.mark.slow

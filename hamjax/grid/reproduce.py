@@ -77,7 +77,6 @@ def write_tables(root: Path, cells: Sequence[Cell]) -> str:
     if unfinished:
         notes.insert(0, f"{len(unfinished)} of {len(cells)} cells are not finished: {name_some(unfinished)}.")
     text = layout.text(blocks, compared, notes)
-    root.mkdir(parents=True, exist_ok=True)
     write_atomically(root / "tables.txt", text)
     for i, table in enumerate(blocks[0].tables):
         pairs = [(block.protocol, block.tables[i]) for block in blocks]

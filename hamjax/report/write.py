@@ -33,7 +33,6 @@ def write_report(folder: Path, report: EvalReport, experiment: Experiment | None
     """
     from hamjax.report import figures, gallery  # matplotlib takes a second to import
 
-    folder.mkdir(parents=True, exist_ok=True)
     summary, partition = report.summary, report.summary["partition"]
     write_atomically(folder / f"predictions_{partition}.csv", report.predictions_csv())
     if "external" in summary:
