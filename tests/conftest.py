@@ -16,6 +16,7 @@ from unittest import mock
 
 import jax
 import keras
+import numpy as np
 import pytest
 from filelock import FileLock
 from keras.src.backend.common import dtypes
@@ -39,6 +40,12 @@ def _user_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Draw the same in a test whatever tests ran before it."""
+    return np.random.default_rng(0)
 
 
 @pytest.fixture

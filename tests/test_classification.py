@@ -10,12 +10,12 @@ from hamjax.data.metadata import CLASSES
 from hamjax.metrics.classification import classification_report, collapse_warning, mean_cross_entropy, softmax
 
 sk: Any = metrics  # its stubs know of no zero_division=0
-RNG = np.random.default_rng(0)
 
 
 def _case(n: int, shares: list[float]) -> tuple[np.ndarray, np.ndarray]:
-    labels = RNG.choice(7, size=n, p=shares)
-    return labels, softmax(RNG.normal(size=(n, 7)) + 2 * np.eye(7)[labels])
+    rng = np.random.default_rng(0)
+    labels = rng.choice(7, size=n, p=shares)
+    return labels, softmax(rng.normal(size=(n, 7)) + 2 * np.eye(7)[labels])
 
 
 @pytest.mark.parametrize("shares", [[1 / 7] * 7, [0.05, 0.05, 0.1, 0.02, 0.1, 0.66, 0.02], [0.5, 0, 0, 0, 0, 0.5, 0]])

@@ -21,7 +21,6 @@ from hamjax.sharding import make_mesh
 from hamjax.train_state import create_train_state
 from hamjax.train_step import scale_images
 
-RNG = np.random.default_rng(0)
 ERROR = {"image_id": "b", "truth": "mel", "predicted": "nv", "probability_of_truth": 0.02,
          "probability_of_predicted": 0.98}  # fmt: skip
 
@@ -39,10 +38,11 @@ def test_the_surest_wrong_answers_come_first() -> None:
 
 
 def _dataset(count: int, size: int) -> Dataset:
+    rng = np.random.default_rng(0)
     text = np.full(count, "unknown")
     ids = np.array([f"ISIC_{i:07}" for i in range(count)])
     metadata = Metadata(ids, ids, np.zeros(count, np.int32), np.zeros(count, np.float32), text, text, text, text)
-    return Dataset(RNG.integers(0, 256, (count, size, size, 3), np.uint8), metadata, "", (), "")
+    return Dataset(rng.integers(0, 256, (count, size, size, 3), np.uint8), metadata, "", (), "")
 
 
 def test_an_error_is_explained_by_its_own_image_and_predicted_class() -> None:

@@ -15,18 +15,18 @@ from hamjax.models.classifier import Classifier
 from hamjax.models.densenet import DenseNet
 from hamjax.models.resnet import ResNet
 
-RNG = np.random.default_rng(0)
 CLASSES = np.array([5, 2, 4])
 SIZE = 139  # the smallest image InceptionV3 makes a 3 x 3 map of
 
 
 def _variables(model: Any, size: int) -> Any:
     """Draw what initialisation leaves at 0 or 1 too, so that every term of a formula counts."""
+    rng = np.random.default_rng(0)
     draw = {"bias": (-0.2, 0.2), "scale": (0.5, 1.5), "mean": (-0.2, 0.2), "var": (0.5, 1.5)}
 
     def vary(path: Any, leaf: Any) -> Any:
         low_high = draw.get(path[-1].key)
-        return leaf if low_high is None else RNG.uniform(*low_high, leaf.shape).astype(leaf.dtype)
+        return leaf if low_high is None else rng.uniform(*low_high, leaf.shape).astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(vary, init_variables(model, image_size=size, seed=1))
 
@@ -57,9 +57,9 @@ def _head_slope(head: Any, stats: Any, pooled: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("backbone", [functools.partial(ResNet, ((8, 1), (8, 1))), functools.partial(DenseNet, (2, 2))])
-def test_with_a_linear_head_it_is_cam(backbone: Any) -> None:
+def test_with_a_linear_head_it_is_cam(backbone: Any, rng: np.random.Generator) -> None:
     model = Classifier(backbone, head="linear")
-    variables, images = _variables(model, SIZE), RNG.random((3, SIZE, SIZE, 3), np.float32)
+    variables, images = _variables(model, SIZE), rng.random((3, SIZE, SIZE, 3), np.float32)
     heat, stages = _explain(model, variables, images)
     weights = variables["params"]["head"]["predictions"]["kernel"].T[CLASSES]
     np.testing.assert_allclose(heat, _heat(stages["features"], weights), atol=1e-4)
@@ -74,18 +74,20 @@ LAST = [
 
 
 @pytest.mark.parametrize(("name", "last"), LAST)
-def test_under_the_papers_head_a_channel_weighs_what_the_chain_rule_says(name: str, last: str) -> None:
+def test_under_the_papers_head_a_channel_weighs_what_the_chain_rule_says(
+    name: str, last: str, rng: np.random.Generator
+) -> None:
     model = create_model(name)
-    variables, images = _variables(model, SIZE), RNG.random((3, SIZE, SIZE, 3), np.float32)
+    variables, images = _variables(model, SIZE), rng.random((3, SIZE, SIZE, 3), np.float32)
     heat, stages = _explain(model, variables, images)
     slope = _head_slope(variables["params"]["head"], variables["batch_stats"]["head"], stages["pooled"])
     np.testing.assert_allclose(heat, _heat(stages[last], slope), atol=1e-3)
     np.testing.assert_allclose(stages[last].mean((1, 2)), stages["pooled"], rtol=1e-4)
 
 
-def test_the_cnns_channels_weigh_what_the_chain_rule_says() -> None:
+def test_the_cnns_channels_weigh_what_the_chain_rule_says(rng: np.random.Generator) -> None:
     model = create_model("cnn")
-    variables, images = _variables(model, SIZE), RNG.random((3, SIZE, SIZE, 3), np.float32)
+    variables, images = _variables(model, SIZE), rng.random((3, SIZE, SIZE, 3), np.float32)
     heat, stages = _explain(model, variables, images)
     params, features = variables["params"], stages["conv4"]
     slope = (stages["pooled"] > 0) * params["predictions"]["kernel"].T[CLASSES] @ params["dense"]["kernel"].T

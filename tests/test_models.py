@@ -21,8 +21,6 @@ from hamjax.optim import make_optimizer
 from hamjax.train_state import create_train_state
 from hamjax.train_step import make_train_step
 
-RNG = np.random.default_rng(0)
-
 
 @pytest.mark.parametrize(
     ("name", "total", "trainable"),
@@ -65,7 +63,7 @@ def test_initialisation_is_keras_and_compiles_nothing() -> None:
     assert (other["conv1"]["kernel"] != params["conv1"]["kernel"]).any()
 
 
-def test_cnn_is_keras_cnn(float64: None) -> None:
+def test_cnn_is_keras_cnn(float64: None, rng: np.random.Generator) -> None:
     layers = keras.layers
     conv = functools.partial(layers.Conv2D, kernel_size=3, padding="same", activation="relu")
     reference = keras.Sequential(
@@ -77,7 +75,7 @@ def test_cnn_is_keras_cnn(float64: None) -> None:
     weights = [params[name][leaf] for name in ("conv1", "conv2", "conv3", "conv4", "dense", "predictions")
                for leaf in ("kernel", "bias")]  # fmt: skip
     reference.set_weights(weights)
-    images = RNG.random((3, 16, 16, 3))
+    images = rng.random((3, 16, 16, 3))
     np.testing.assert_allclose(
         model.apply({"params": params}, images), np.asarray(reference(images)), rtol=1e-10, atol=1e-12
     )
@@ -112,12 +110,14 @@ class _TextbookDenseNet(nn.Module):
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_densenet_with_shared_statistics_is_the_textbook_densenet(float64: None, train: bool) -> None:
+def test_densenet_with_shared_statistics_is_the_textbook_densenet(
+    float64: None, train: bool, rng: np.random.Generator
+) -> None:
     blocks = (2, 3, 2)
     ours = Classifier(functools.partial(DenseNet, blocks), head="linear", dtype=jnp.float64)
     variables = init_variables(ours, image_size=32, seed=1)
     textbook = _TextbookDenseNet(blocks)
-    x = jnp.asarray(RNG.random((4, 32, 32, 3)))
+    x = jnp.asarray(rng.random((4, 32, 32, 3)))
 
     def run_ours(params: Any) -> Any:
         (_, stages), updated = ours.apply(
@@ -173,9 +173,9 @@ def test_stages_are_named_in_order(name: str) -> None:
 
 
 @pytest.mark.parametrize("model", [create_model("cnn"), Classifier(functools.partial(DenseNet, (1, 1)))])
-def test_a_network_goes_on_from_a_given_stage(model: Any) -> None:
+def test_a_network_goes_on_from_a_given_stage(model: Any, rng: np.random.Generator) -> None:
     variables = init_variables(model, image_size=32, seed=0)
-    image, other = RNG.random((2, 1, 32, 32, 3), np.float32)
+    image, other = rng.random((2, 1, 32, 32, 3), np.float32)
     logits, stages = model.apply(variables, image, stages=True)
     given = {model.LAST_MAP: stages[model.LAST_MAP]}
     np.testing.assert_array_equal(model.apply(variables, other, given=given), logits)

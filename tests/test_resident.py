@@ -17,14 +17,13 @@ from hamjax.resident import look_up, put_images, read_batch, require_room, warp_
 from hamjax.sharding import make_mesh, put_batch, put_replicated, split_batch
 from tests import test_pipeline
 
-RNG = np.random.default_rng(0)
 SOURCE = dataclasses.replace(test_pipeline.SOURCE, batch_size=16, steps_per_epoch=2, num_steps=6)
 IMAGES = SOURCE.images
 
 
-def test_the_device_and_the_host_differ_by_one_grey_level_in_ten_thousand_pixels() -> None:
-    pixels = RNG.integers(0, 256, (8, 96, 96, 3), dtype=np.uint8)
-    affines = draw_affines(Augmentation(flips=True), 8, 96, RNG)
+def test_the_device_and_the_host_differ_by_one_grey_level_in_ten_thousand_pixels(rng: np.random.Generator) -> None:
+    pixels = rng.integers(0, 256, (8, 96, 96, 3), dtype=np.uint8)
+    affines = draw_affines(Augmentation(flips=True), 8, 96, rng)
     host = np.empty_like(pixels)
     for i in range(8):
         warp(pixels[i], affines[i], host[i])
