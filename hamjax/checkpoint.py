@@ -12,7 +12,6 @@ that cannot read keeps nobody waiting.
 import contextlib
 import hashlib
 import json
-import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ import orbax.checkpoint as ocp
 
 from hamjax.distributed import all_or_none, from_first, is_first, is_peer_loss
 from hamjax.errors import UserError
+from hamjax.quiet import quiet_orbax
 
 # What orbax, tensorstore and json raise at what is damaged, or was not written by us.
 DAMAGE = (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
@@ -51,6 +51,7 @@ class Checkpoints:
     def __init__(self, folder: Path, identity: dict[str, Any], *, read_only: bool = False) -> None:
         self._identity, self._read_only = identity, read_only
         self.folder = folder.absolute()
+        quiet_orbax()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=KEEP, cleanup_tmp_directories=True, lightweight_initialize=True, todelete_subdir=TRASH
         )
@@ -211,8 +212,6 @@ class Checkpoints:
             if "host" in items and read["host"].get(SEAL) != sealed(read["host"])[SEAL]:
                 raise ValueError("its host/metadata is not as it was written")
         except DAMAGE as error:
-            # Orbax reports the first array that failed; asyncio would print a traceback of each of the others.
-            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
             first = str(error).strip().splitlines()[:1]
             raise UserError(
                 f"{self.folder / kind / str(step)}: expected a whole checkpoint of this run, got "

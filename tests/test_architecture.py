@@ -10,10 +10,10 @@ PACKAGE = Path(__file__).parents[1] / "hamjax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ANY_ROOM = {"errors", "download", "archive"}
 LEAVES = {"averaging", "losses", "mixing", "metrics", "optim", "sharding", "distributed", "compiler", "telemetry",
-          "profiling", "gradcam", "train_state", "data", "models", *ANY_ROOM}  # fmt: skip
+          "profiling", "quiet", "gradcam", "train_state", "data", "models", *ANY_ROOM}  # fmt: skip
 MAY_IMPORT = {
     "config": set(),
-    "checkpoint": {"distributed"},
+    "checkpoint": {"distributed", "quiet"},
     "limits": {"config", "losses", "mixing", "optim"},
     "recipes": {"config", "limits"},
     "parts": {"config", "data", "losses", "mixing", "optim"},
