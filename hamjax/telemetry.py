@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from hamjax.errors import UserError
 
+ALWAYS = ("step", "wall_s")  # in every line
+
 
 class Records:
     """`metrics.jsonl` and the TensorBoard events beside it.
@@ -105,13 +107,15 @@ class Unrecorded:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Read `metrics.jsonl`, leaving out a last line that a kill cut short."""
+    """Read `metrics.jsonl`, leaving out lines that are none: a kill cuts the last one short, a crash of the machine
+    leaves bytes of anything.
+    """
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
+            record = json.loads(line)
+            if isinstance(record, dict) and all(isinstance(record.get(name), int | float) for name in ALWAYS):
+                records.append(record)
     return records
 
 

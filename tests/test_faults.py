@@ -108,6 +108,19 @@ def test_a_full_disk_never_keeps_the_recorder_waiting(tmp_path: Path) -> None:
     records.close()
 
 
+def test_what_a_crash_left_between_the_records_is_passed_over(tmp_path: Path) -> None:
+    records = Records(tmp_path, 0)
+    records.write(1, epoch=1, train__loss=1.0)
+    records.write(2, epoch=1, train__loss=0.5)
+    records.close()
+    path = tmp_path / "metrics.jsonl"
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + b'\0\0\xff\n5\n{}\n{"step": "1"}\n' + 9_999 * b"[" + b"\n" + second + second[:20])
+    assert [line["train/loss"] for line in read_records(path)] == [1.0, 0.5]
+    Records(tmp_path, 1).close()
+    assert path.read_bytes() == first
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("vanishing", ["checkpoints", "."])
 def test_a_folder_that_vanishes_during_a_run(tiny: Tiny, unfinished: Path, finished: Path, vanishing: str) -> None:

@@ -115,9 +115,9 @@ def _describe_sharing(experiment: Experiment) -> str:
 
 
 def read_finished(workdir: Path) -> str | None:
-    """Return the summary of a finished run as text, or nothing if it is not finished."""
+    """Return the summary of a finished run as text, or nothing if it is not finished, or damaged: to be made anew."""
     folder = workdir / "report"
     try:
         return format_summary(json.loads((folder / "test.json").read_text(encoding="utf-8")), folder)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
