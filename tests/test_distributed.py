@@ -16,8 +16,7 @@ from tests.distributed_worker import BATCH, STEPS
 LAYOUTS = ((1, 1), (1, 4), (2, 2), (4, 1))  # processes, devices of each
 RESUMED = ((1, 1), (4, 1))
 WORKER = ("-m", "tests.distributed_worker")
-# In one of pytest's workers, so that no other waits for what is made once for all of them.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("layouts")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]  # see pyproject.toml
 
 
 def _work(task: str, folder: Path, processes: int, devices: int) -> None:

@@ -24,6 +24,7 @@ def get_config():
     )
 """
 REPORTED_SECONDS = 120
+pytestmark = pytest.mark.xdist_group("processes")
 
 
 @pytest.fixture(scope="module")

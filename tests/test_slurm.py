@@ -17,6 +17,7 @@ from hamjax.telemetry import read_records
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "scripts" / "cluster"
+pytestmark = pytest.mark.xdist_group("processes")
 BEGINS, REQUEUED = "show job 4711", "requeue 4711"
 
 
