@@ -20,10 +20,15 @@ FASTER: dict[tuple[str, str], dict[str, str]] = {
     ("cpu", "densenet201"): {"xla_backend_optimization_level": "1"},
 }
 
+# Of a program that comes from the cache, jaxlib 0.11.2 keeps no order among the reductions over several CPU devices if
+# its default scheduler made it: one device waits in the first, another in the last, until XLA ends the process.
+ORDERLY = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+
 
 def compiler_options(model: str) -> dict[str, str]:
     """Return the options to compile a network's train step with, as far as this jaxlib knows them."""
-    chosen = FASTER.get((jax.default_backend(), model), {})
+    backend = jax.default_backend()
+    chosen = FASTER.get((backend, model), {}) | (ORDERLY if backend == "cpu" and jax.device_count() > 1 else {})
     return {name: value for name, value in chosen.items() if is_known(name, value)}
 
 

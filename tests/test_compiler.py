@@ -1,18 +1,25 @@
 """XLA options that a jaxlib does not know are left out."""
 
+import jax
 import pytest
 
 from hamjax import compiler
-from hamjax.compiler import compiler_options, is_known
+from hamjax.compiler import ORDERLY, compiler_options, is_known
 from hamjax.models import MODEL_SPECS
 
 
 def test_an_option_that_is_not_known_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {"xla_of_another_age": "1", "xla_backend_optimization_level": "1"}
     monkeypatch.setitem(compiler.FASTER, ("cpu", "cnn"), given)
+    monkeypatch.setattr(compiler, "ORDERLY", {})
     assert compiler_options("cnn") == {"xla_backend_optimization_level": "1"}
     assert not is_known("xla_backend_optimization_level", "much")
 
 
 def test_options_are_for_networks_that_exist() -> None:
     assert {model for _, model in compiler.FASTER} <= set(MODEL_SPECS)
+
+
+def test_several_devices_of_a_cpu_reduce_in_one_order() -> None:
+    assert jax.device_count() > 1
+    assert compiler_options("resnet50") == ORDERLY
