@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -22,12 +23,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from hamjax.distributed import all_or_none, from_first, is_first, is_peer_loss
-from hamjax.errors import UserError
+from hamjax.errors import UserError, name_some
 from hamjax.quiet import quiet_orbax
 
 # What orbax, tensorstore and json raise at what is damaged, or was not written by us.
 DAMAGE = (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 SEAL = "sha256"
+CHECKSUMS = "crc32"  # of the arrays, in `host`
 TRASH = "deleted"  # what is to go is renamed into it first: a kill half-way must not leave half a checkpoint
 KEEP = 2  # the newest and the one before, to fall back on
 
@@ -77,10 +79,8 @@ class Checkpoints:
         A checkpoint of this step that a killed run left is replaced.
         """
         manager = self._managers[kind]
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
-            host=ocp.args.JsonSave(sealed({"identity": self._identity, **host})),
-        )
+        noted = {"identity": self._identity, CHECKSUMS: checksums(state), **host}
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), host=ocp.args.JsonSave(sealed(noted)))
         self.wait()  # `last` speaks of `best`: it must not come first
         with self._writing():
             # Orbax would make a vanished folder anew, and the run go on without what it had saved.
@@ -116,15 +116,19 @@ class Checkpoints:
             UserError: it is not there, damaged, or of another run.
         """
         host = self.read_host(kind, step)
-        return self._read(kind, step, state=ocp.args.StandardRestore(_blank(template)))["state"], host
+        state = self._read(kind, step, state=ocp.args.StandardRestore(_blank(template)))["state"]
+        self._require_unchanged(kind, step, state, host)
+        return state, host
 
     def restore_part(self, kind: str, step: int, template: Any) -> Any:
         """Read only those arrays of a checkpoint that a template of nested dictionaries names; see `restore`."""
-        self.read_host(kind, step)
+        host = self.read_host(kind, step)
         blank = _blank(template)
         placed = ocp.checkpoint_utils.construct_restore_args(blank)
         part = ocp.args.PyTreeRestore(item=blank, restore_args=placed, partial_restore=True)
-        return self._read(kind, step, state=part)["state"]
+        state = self._read(kind, step, state=part)["state"]
+        self._require_unchanged(kind, step, state, host)
+        return state
 
     def read_host(self, kind: str, step: int) -> dict[str, Any]:
         """Read only the JSON of a checkpoint; raises as `restore` does."""
@@ -213,17 +217,34 @@ class Checkpoints:
                 raise ValueError("its host/metadata is not as it was written")
         except DAMAGE as error:
             first = str(error).strip().splitlines()[:1]
-            raise UserError(
-                f"{self.folder / kind / str(step)}: expected a whole checkpoint of this run, got "
-                f"{type(error).__name__}: {first[0][:300] if first else ''}; it is truncated or not ours. Bring "
-                "it back, or name another one with --checkpoint."
-            ) from error
+            raise self._damaged(kind, step, f"{type(error).__name__}: {first[0][:300] if first else ''}") from error
         return read
+
+    def _require_unchanged(self, kind: str, step: int, state: Any, host: dict[str, Any]) -> None:
+        """Compare what was read with what was written: a flipped bit is read without an error."""
+        written = host.get(CHECKSUMS, {})
+        if changed := [name for name, crc in checksums(state).items() if written.get(name) != crc]:
+            raise self._damaged(kind, step, f"other bytes than were written in {name_some(changed)}")
+
+    def _damaged(self, kind: str, step: int, got: str) -> UserError:
+        return UserError(
+            f"{self.folder / kind / str(step)}: expected a whole checkpoint of this run, got {got}; it is truncated, "
+            "changed, or not ours. Bring it back; scripts/evaluate_checkpoint.py --checkpoint judges another."
+        )
 
 
 def _blank(template: Any) -> Any:
     """Return numpy arrays of the same shapes, to read into."""
     return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), template)
+
+
+def checksums(state: Any) -> dict[str, int]:
+    """Return the CRC-32 of every array of a state that is alike on all devices, by its path in the tree."""
+    crcs = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        mine: Any = np.ascontiguousarray(leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf)
+        crcs[jax.tree_util.keystr(path, simple=True, separator="/")] = zlib.crc32(mine)
+    return crcs
 
 
 def sealed(host: dict[str, Any]) -> dict[str, Any]:

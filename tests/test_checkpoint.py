@@ -1,11 +1,13 @@
 """Old checkpoints go whole: what a kill left half deleted would look like a damaged one."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hamjax.checkpoint import Checkpoints
+from hamjax.errors import UserError
 
 STATE = {"params": np.arange(10.0)}
 
@@ -37,3 +39,22 @@ def test_what_is_to_go_is_out_of_sight_before_it_is_deleted(tmp_path: Path, monk
     assert _names(tmp_path) == ["2", "3", "deleted"]
     _save(tmp_path, 4)
     assert _names(tmp_path) == ["3", "4"]
+
+
+def test_no_flipped_bit_is_read_as_what_was_written(tmp_path: Path, rng: np.random.Generator) -> None:
+    state = {"params": rng.normal(size=1000).astype(np.float32), "step": np.int32(7)}
+    with Checkpoints(tmp_path, {}) as checkpoints:
+        checkpoints.save("last", state, {}, step=7)
+        checkpoints.wait()
+        passed = 0
+        file = max((tmp_path / "last" / "7").rglob("d/*"), key=lambda path: path.stat().st_size)
+        whole = file.read_bytes()
+        for place in range(0, len(whole), len(whole) // 20):
+            changed = bytearray(whole)
+            changed[place] ^= 1 << int(rng.integers(8))
+            file.write_bytes(changed)
+            with contextlib.suppress(UserError):
+                found, _ = checkpoints.restore("last", 7, state)
+                np.testing.assert_array_equal(found["params"], state["params"])
+                passed += 1
+        assert passed < 5  # bytes that nobody reads
