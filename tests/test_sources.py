@@ -97,6 +97,7 @@ def test_lesion_with_two_diagnoses_is_refused_by_id(copy: Path) -> None:
     [
         (b"", "a header and rows"),
         (b'lesion_id,image_id,"dx\nHAM_1,ISIC_1,nv"\n', "a header alone"),
+        (b"lesion_id,image_id,dx, dx\nHAM_1,ISIC_1,nv,mel\n", "every column once, got dx"),
         (b"\xff\xfe\x00garbage\n\x80\n", "UTF-8"),
         (b"lesion_id,image_id,dx\nHAM_1,ISIC_1\n", "line.s. 2"),
         (b"lesion_id,image_id,dx,age\nHAM_1,ISIC_1,nv,old\n", "'old'"),

@@ -8,6 +8,7 @@ truth is read into the same table.
 import csv
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,9 +112,13 @@ def read_table(path: Path) -> list[Row]:
         raise UserError(f"{path}: expected a header and rows, got {len(lines)} line(s); fetch it again.")
     delimiter = "\t" if "\t" in lines[0] else ","
     try:
-        rows = list(csv.DictReader(lines, delimiter=delimiter, strict=True))
+        reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
+        names = Counter(name.strip() for name in reader.fieldnames or ())
+        rows = list(reader)
     except csv.Error as error:
         raise UserError(f"{path}: expected a table, got {error}; fetch the file again.") from error
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise UserError(f"{path}: expected every column once, got {name_some(twice)} more often; fetch the file again.")
     if not rows:
         raise UserError(f"{path}: expected a header and rows, got a header alone; fetch it again.")
     ragged = [str(i + 2) for i, r in enumerate(rows) if None in r or None in r.values()]
