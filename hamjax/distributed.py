@@ -9,8 +9,10 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -21,6 +23,7 @@ from jax.experimental import multihost_utils
 from hamjax.errors import PeerLostError, UserError
 
 JOIN_SECONDS = 100
+LAG_SECONDS = 10  # that a network file system may take to show what another machine wrote
 HEARTBEAT_SECONDS = 60  # silence that counts as death: JAX then ends the others, with the reason
 
 
@@ -158,6 +161,32 @@ def require_alike(facts: Mapping[str, Any]) -> None:
                 f"process {index}: expected the same {', '.join(differing)} as process 0, got another; start every "
                 "process with the same command and give it the same data."
             )
+
+
+def require_shared(folder: Path) -> None:
+    """Refuse a folder that not all processes see as one; waits for all.
+
+    Raises:
+        UserError: on every process; it is on a disk of one machine alone, or named differently.
+    """
+    if jax.process_count() == 1:
+        return
+    token, mark = from_first(f"{os.getpid()} {time.time_ns()}"), folder / ".shared"
+    with all_or_none():
+        if is_first():
+            try:
+                mark.write_text(token)
+            except OSError as error:
+                raise UserError(f"{folder}: expected a folder that can be written to, got {error}.") from error
+    deadline = time.monotonic() + LAG_SECONDS
+    with all_or_none():
+        while not (mark.is_file() and mark.read_text() == token):
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"{folder}: expected the run directory of process 0, got one that lacks what process 0 wrote; name "
+                    "a folder that all processes share, the same for each, with --workdir."
+                )
+            time.sleep(0.1)
 
 
 def is_peer_loss(error: BaseException | None) -> bool:

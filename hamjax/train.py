@@ -17,6 +17,7 @@ from hamjax.distributed import (
     only_first_speaks,
     peers_needed,
     require_alike,
+    require_shared,
 )
 from hamjax.experiment import Experiment, build_experiment
 from hamjax.judgement import EvalReport
@@ -65,6 +66,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult | None:
             if is_first():
                 held.enter_context(run_lock(workdir))
             require_own(workdir, config)
+        require_shared(workdir)
         stop = held.enter_context(StopRequest())
         if finished := from_first(report.read_finished(workdir)):
             print(finished)
@@ -90,7 +92,8 @@ def _set_up(config: Config, workdir: Path, *, fresh: bool) -> tuple[Experiment, 
             locate_weights(config)  # before the data, which takes longer to find out about
         experiment = build_experiment(config)
         state = experiment.initial_state(pretrained=fresh)
-    require_alike({"config": config.result_keys(), **experiment.identity()})
+    keys = {f"{topic}.{key}": value for topic, keys in config.result_keys().items() for key, value in keys.items()}
+    require_alike(keys | experiment.identity())
     with all_or_none():
         write_facts(workdir, experiment)
     return experiment, state
