@@ -75,6 +75,7 @@ BELOW: dict[str, float] = {
     "train.ema_decay": 1,
     "eval.batch_size": 1e5,
 }
+MEANING = (2, 3, 75, 134)  # exit statuses of something else than a preemption
 LARGEST_INT = 2**31 - 1  # what a device counts with
 
 
@@ -129,6 +130,9 @@ def _out_of_range(config: Config, values: dict[str, Any]) -> list[str]:
         value = values[key]
         if value >= limit:
             wrong.append(f"{key}: expected less than {limit:g}, got {value!r}")
+    if (code := config.runtime.preempt_exit_code) in MEANING or not 0 < code < 256:
+        others = ", ".join(map(str, MEANING))
+        wrong.append(f"runtime.preempt_exit_code: expected 1 to 255, but not {others}, which mean others, got {code!r}")
     given = config.sampling.given_weights
     if config.sampling.weight_rule == "given" and (len(given) != 7 or min(given) < 0 or max(given) == 0):
         wrong.append(f"sampling.given_weights: expected seven weights of at least 0, not all 0, got {given!r}")

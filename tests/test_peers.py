@@ -24,7 +24,6 @@ def get_config():
     )
 """
 REPORTED_SECONDS = 120
-pytestmark = pytest.mark.xdist_group("processes")
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +106,20 @@ def test_processes_of_different_runs_refuse_each_other(config: Path, tmp_path: P
     for process in processes:
         _, said = process.communicate(timeout=120)
         assert process.returncode == UserError.exit_status, said
-        assert "process 1: expected the same config, seed as process 0" in said
+        assert "process 1: expected the same train.seed, seed as process 0" in said
+
+
+@pytest.mark.slow
+def test_a_run_directory_that_the_processes_do_not_share_is_refused_at_the_start(config: Path, tmp_path: Path) -> None:
+    port = launch_local.free_port()
+    processes = [
+        _run(config, tmp_path / f"{i}", f"--config.runtime.distributed=localhost:{port},2,{i}") for i in (0, 1)
+    ]
+    for process in processes:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == UserError.exit_status, said
+        assert "expected the run directory of process 0, got one that lacks what process 0 wrote" in said
+    assert not (tmp_path / "0" / "config.json").exists()
 
 
 @pytest.mark.slow
