@@ -69,6 +69,8 @@ def main() -> None:
     parser.add_argument("--cpu-devices", type=int, default=0, help="CPU devices for each; default: what JAX finds")
     parser.add_argument("words", nargs="+", help="of hamjax.main, after --")
     args = parser.parse_args()
+    if args.processes < 1:
+        parser.error(f"--processes: expected at least 1, got {args.processes}")
     running = start(args.words, processes=args.processes, cpu_devices=args.cpu_devices)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: [process.send_signal(number) for process in running])

@@ -17,7 +17,6 @@ from hamjax.telemetry import read_records
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "scripts" / "cluster"
-pytestmark = pytest.mark.xdist_group("processes")
 BEGINS, REQUEUED = "show job 4711", "requeue 4711"
 
 
@@ -101,6 +100,25 @@ def test_a_job_of_the_array_runs_its_cell(stand_ins: Path, ending: Callable[[str
     output, _ = process.communicate(timeout=30)
     assert output.split()[:5] == ["scripts/reproduce.py", "--cell", "7", "--workdir", "W"]
     assert "--config.runtime.distributed=off" in output
+
+
+def test_one_job_of_an_array_is_requeued_alone(stand_ins: Path, ending: Callable[[str], str]) -> None:
+    array = {"SLURM_ARRAY_JOB_ID": "4711", "SLURM_ARRAY_TASK_ID": "7"}  # the id of the array is that of a job, too
+    process = _batch(stand_ins, "slurm_grid.sbatch", "--workdir", "W", PYTHON=ending("exit 143"), **array)
+    process.communicate(timeout=30)
+    assert _asked(stand_ins) == ["show job 4711_7", "requeue 4711_7"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "waits"),
+    [((), ["--config.runtime.join_seconds=600"]), (("--config.runtime.join_seconds=20",), [])],
+)
+def test_a_job_waits_long_for_its_processes_unless_asked_otherwise(
+    stand_ins: Path, ending: Callable[[str], str], asked: tuple[str, ...], waits: list[str]
+) -> None:
+    process = _batch(stand_ins, "slurm_run.sbatch", "--config", "C", *asked, PYTHON=ending(""))
+    output, _ = process.communicate(timeout=30)
+    assert output.split() == ["-m", "hamjax.main", "--config", "C", *asked, *waits]
 
 
 def _free_job_id() -> str:

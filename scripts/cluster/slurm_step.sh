@@ -22,14 +22,18 @@ trap : TERM
 # --kill-on-bad-exit=0: hamjax's processes notice and end by themselves, with the status that says why. srun would
 # end the others by a signal, and its own status would be that signal's: a mistake (2) would look like a
 # preemption (143). --wait is for one that hangs.
-srun --kill-on-bad-exit=0 --wait=300 "$PYTHON" "$@" --config.data.num_threads="$SRUN_CPUS_PER_TASK"
+srun --kill-on-bad-exit=0 --wait=300 "$PYTHON" "$@"
 status=$?
+
+# One job of an array has the array's own SLURM_JOB_ID, which means all of them to scontrol.
+job=$SLURM_JOB_ID
+[[ -z ${SLURM_ARRAY_JOB_ID:-} ]] || job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
 
 requeue() {
   # A job that was cancelled or is out of time is not running any more, and stays where it is.
-  if scontrol show job "$SLURM_JOB_ID" | grep -q JobState=RUNNING; then
+  if scontrol show job "$job" | grep -q JobState=RUNNING; then
     echo "slurm_step: status $status: $1; requeued, start ${SLURM_RESTART_COUNT:-0} is over" >&2
-    scontrol requeue "$SLURM_JOB_ID"
+    scontrol requeue "$job"
   fi
 }
 

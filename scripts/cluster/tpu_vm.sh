@@ -53,12 +53,13 @@ wait_for_slice() {
   done
 }
 
+shared=$(printf %q "$SHARED")
 # A lost connection leaves processes behind, which hold the TPU and the run directory. They save, then they must go.
 set_up="pkill -f 'hamjax[.]main' && sleep 60; pkill -KILL -f 'hamjax[.]main'; \
-mountpoint -q $SHARED || { $MOUNT; } && { [ -d hamjax ] || git clone -q $SOURCE hamjax; } && cd hamjax && \
+mountpoint -q $shared || { $MOUNT; } && { [ -d hamjax ] || git clone -q $SOURCE hamjax; } && cd hamjax && \
 { [ -d .venv ] || $PYTHON -m venv .venv; } && .venv/bin/pip install -q -e '.[tpu]'"
 # JAX finds the other hosts by itself. The hosts of a spot slice have half a minute when it is taken back.
-run="cd hamjax && XDG_CACHE_HOME=$SHARED/cache .venv/bin/python -m hamjax.main$(printf ' %q' "$@")"
+run="cd hamjax && XDG_CACHE_HOME=$shared/cache .venv/bin/python -m hamjax.main$(printf ' %q' "$@")"
 
 for ((start = 0; start <= MAX_RESTARTS; start++)); do
   wait_for_slice
