@@ -16,7 +16,7 @@ from tests.distributed_worker import BATCH, STEPS
 LAYOUTS = ((1, 1), (1, 4), (2, 2), (4, 1))  # processes, devices of each
 RESUMED = ((1, 1), (4, 1))
 WORKER = ("-m", "tests.distributed_worker")
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]  # see pyproject.toml
+pytestmark = pytest.mark.slow
 
 
 def _work(task: str, folder: Path, processes: int, devices: int) -> None:

@@ -6,8 +6,6 @@ import pytest
 import torture
 from onlooker import PHASES
 
-pytestmark = pytest.mark.xdist_group("processes")
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("processes", "wanted", "per_phase"), [(2, 6, 1), (1, 4, 0)])
