@@ -1,4 +1,4 @@
-"""Two minutes on a laptop: drawn images, the CNN, S2.
+"""A few minutes on a laptop: drawn images, the CNN, S2.
 
 Run: python -m hamjax.main --config configs/quickstart.py
 """

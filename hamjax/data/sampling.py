@@ -22,7 +22,7 @@ class Oversample(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Strategy:
-    """One row of the paper's list of strategies (section 4.1)."""
+    """One row of the paper's list of strategies (section 4.1); `{threshold}` in the summary stands for its 1000."""
 
     oversample: Oversample
     weighted: bool
@@ -31,10 +31,10 @@ class Strategy:
 
 STRATEGIES = {
     "s1": Strategy(Oversample.NONE, False, "no balancing"),
-    "s2": Strategy(Oversample.SMALL, False, "oversample classes under 1000"),
+    "s2": Strategy(Oversample.SMALL, False, "oversample classes under {threshold}"),
     "s3": Strategy(Oversample.ALL, False, "oversample to the majority"),
     "s4": Strategy(Oversample.NONE, True, "class weights"),
-    "s5": Strategy(Oversample.SMALL, True, "class weights and oversampled classes under 1000"),
+    "s5": Strategy(Oversample.SMALL, True, "class weights and oversampled classes under {threshold}"),
 }
 
 

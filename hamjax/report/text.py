@@ -32,6 +32,7 @@ def describe_start(experiment: Experiment) -> str:
     counts = split_counts(metadata, experiment.split)
     totals = {part: sum(counts[part].values()) for part in PARTITIONS}
     strategy = STRATEGIES[config.sampling.strategy]
+    balancing = strategy.summary.format(threshold=config.sampling.threshold)
     rows: list[list[object]] = [[part, totals[part], *(counts[part][dx] for dx in PAPER_ORDER)] for part in PARTITIONS]
     resampled = dict(zip(CLASSES, experiment.counts.tolist(), strict=True))
     rows.append(["an epoch", sum(resampled.values()), *(resampled[dx] for dx in PAPER_ORDER)])
@@ -46,7 +47,7 @@ def describe_start(experiment: Experiment) -> str:
         [
             f"data {experiment.dataset.images_note}",
             f"split {config.data.split}: train/val/test {totals['train']}/{totals['val']}/{totals['test']}",
-            f"strategy {config.sampling.strategy}: {strategy.summary}: {sum(resampled.values()):,} images an epoch",
+            f"strategy {config.sampling.strategy}: {balancing}: {sum(resampled.values()):,} images an epoch",
             table(["", "all", *PAPER_ORDER], rows),
             f"majority baseline: always {top} scores accuracy {baseline:.3f}, balanced accuracy "
             f"{1 / sum(n > 0 for n in counts['test'].values()):.3f} on test",

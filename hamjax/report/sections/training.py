@@ -66,7 +66,8 @@ def _imbalance(summary: Mapping[str, Any]) -> Markup:
     strategy = STRATEGIES.get(summary.get("strategy", ""))
     if strategy is None:
         return NOTHING
-    said = paragraph(f"Strategy {summary['strategy']}: {strategy.summary}.")
+    threshold = ((summary.get("config") or {}).get("sampling") or {}).get("threshold", "a threshold")
+    said = paragraph(f"Strategy {summary['strategy']}: {strategy.summary.format(threshold=threshold)}.")
     sampling = summary.get("sampling")
     if sampling is None:
         return said
