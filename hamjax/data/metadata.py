@@ -117,7 +117,7 @@ def read_table(path: Path) -> list[Row]:
         rows = list(reader)
     except csv.Error as error:
         raise UserError(f"{path}: expected a table, got {error}; fetch the file again.") from error
-    if twice := [name for name, count in names.items() if count > 1]:
+    if twice := [name for name, count in names.items() if name and count > 1]:
         raise UserError(f"{path}: expected every column once, got {name_some(twice)} more often; fetch the file again.")
     if not rows:
         raise UserError(f"{path}: expected a header and rows, got a header alone; fetch it again.")

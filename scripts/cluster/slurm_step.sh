@@ -26,7 +26,7 @@ srun --kill-on-bad-exit=0 --wait=300 "$PYTHON" "$@"
 status=$?
 
 # One job of an array has the array's own SLURM_JOB_ID, which means all of them to scontrol.
-job=$SLURM_JOB_ID
+job=${SLURM_JOB_ID:-}
 [[ -z ${SLURM_ARRAY_JOB_ID:-} ]] || job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
 
 requeue() {
