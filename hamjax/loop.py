@@ -44,8 +44,8 @@ class Loop:
         self.state = state
         self.schedule = experiment.schedule()
         self.best: dict[str, Any] = {"balanced_accuracy": -1.0, "step": 0}
-        self.validated_step = 0
         self.step = 0
+        self.saved_step: int | None = None
         self.metrics, self.meter = self._empty_metrics(), Meter()
         self._set_rate()
         self._predict = Predictor(config, experiment.model, experiment.mesh)
@@ -61,8 +61,8 @@ class Loop:
             for message in skipped:
                 print(f"skipped a damaged checkpoint: {message}")
             restore_schedule(self.schedule, host["schedule"])
-            self.best, self.validated_step = host["best"], host["validated_step"]
-            self.step = int(self.state.step)
+            self.best = host["best"]
+            self.step = self.saved_step = int(self.state.step)
             self._set_rate()
             print(f"resumed at step {self.step}")
         self.records = Records(self.workdir, self.step) if is_first() else Unrecorded()
@@ -74,8 +74,8 @@ class Loop:
         with Progress(total, self.step, shown=is_first()) as self.progress:
             if self.stop():  # before the step is compiled
                 self._preempt()
-            if self._validate_if_due():  # a signal came before it was done
-                self._save("last")
+            if self.step and self._validation_due(self.step):  # it comes after the checkpoint of its step
+                self._validate()
             plan = list(self._plan())
             stream = batches(self.experiment.train_source(), start=self.step, num_threads=num_threads(config))
             chunks = prefetch(stack_batches(stream, plan), split_batch(self.experiment.mesh, axis=1))
@@ -146,9 +146,10 @@ class Loop:
         """Do what is due after the steps of a dispatch."""
         if self._at_boundary(self.step):
             self._end_window()
-            self._validate_if_due()
             if self._checkpoint_due(self.step):
                 self._save("last")
+            if self._validation_due(self.step):
+                self._validate()
         if self.stop():
             self._preempt()
 
@@ -191,10 +192,11 @@ class Loop:
         self.metrics = self._empty_metrics()
         self.meter.reset()
 
-    def _validate_if_due(self) -> bool:
-        """At the end of an epoch: judge, let the schedule see it, keep the best."""
-        if not self._validation_due(self.step) or self.step in (0, self.validated_step):
-            return False
+    def _validate(self) -> None:
+        """At the end of an epoch: judge, let the schedule see it, keep the best.
+
+        The step is saved by then, and is not saved again: a run that goes on from it does all of this anew.
+        """
         dataset, rows = self.experiment.dataset, self.experiment.rows(splits.VAL)
         logits = self._predict(self.state, dataset, rows, self.stop)
         if logits is None:
@@ -215,16 +217,15 @@ class Loop:
         if changed:
             self._set_rate()
             self.progress.say(f"learning rate reduced to {self.schedule.learning_rate:g}")
-        self.validated_step = self.step
         if result["balanced_accuracy"] > self.best["balanced_accuracy"]:
             self.best = {"balanced_accuracy": result["balanced_accuracy"], "step": self.step}
             self._save("best")
         self.meter.reset()
-        return True
 
     def _save(self, kind: str) -> None:
-        host = {"schedule": self.schedule.state(), "best": self.best, "validated_step": self.validated_step}
+        host = {"schedule": self.schedule.state(), "best": self.best}
         self.checkpoints.save(kind, self._saved(), host, step=self.step)
+        self.saved_step = self.step
 
     def _saved(self) -> dict[str, Any]:
         """Return what a checkpoint holds: an open window of metrics, too, so that a run
@@ -234,7 +235,7 @@ class Loop:
 
     def _preempt(self) -> NoReturn:
         """Save where we are and leave."""
-        if self.step not in self.checkpoints.steps("last"):
+        if self.step != self.saved_step:
             if not self._at_boundary(self.step):
                 self._finite_means(saved=True)
             self._save("last")

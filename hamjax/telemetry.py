@@ -20,8 +20,8 @@ ALWAYS = ("step", "wall_s")  # in every line
 class Records:
     """`metrics.jsonl` and the TensorBoard events beside it.
 
-    A resumed run first drops what was recorded after the step it resumes from, so
-    the file reads as if nothing had happened.
+    A resumed run first drops what was recorded after the checkpoint it resumes from, the
+    validation of its step included, so the file reads as if nothing had happened.
 
     Raises:
         UserError: making, writing or closing them fails, as on a full disk.
@@ -31,7 +31,7 @@ class Records:
         self._path = workdir / "metrics.jsonl"
         with self._writing():
             if self._path.exists():
-                kept = [line for line in read_records(self._path) if line["step"] <= resumed_step]
+                kept = [line for line in read_records(self._path) if _is_before(line, resumed_step)]
                 part = self._path.with_suffix(".part")
                 part.write_text("".join(json.dumps(line) + "\n" for line in kept if resumed_step))
                 os.replace(part, self._path)
@@ -104,6 +104,11 @@ class Unrecorded:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def _is_before(line: Mapping[str, Any], checkpoint: int) -> bool:
+    """Say whether a line was recorded before the checkpoint of a step: of its own step, only the training is."""
+    return line["step"] < checkpoint or (line["step"] == checkpoint and any(name.startswith("train/") for name in line))
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

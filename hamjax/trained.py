@@ -87,4 +87,6 @@ def _find_checkpoint(checkpoints: Checkpoints, config: Config, asked: str | None
         raise UserError(f"--checkpoint: expected last, best or a step, got {asked!r}.")
     host = checkpoints.read_host("last", last[-1])
     kind, _ = choose_checkpoint(config, 0, 0) if asked is None else (asked, 0)
-    return kind, last[-1] if kind == "last" else int(host["best"]["step"])
+    # The last one is written before its step is validated, and may itself have become the best.
+    best = last[-1] if last[-1] in checkpoints.steps("best") else int(host["best"]["step"])
+    return kind, last[-1] if kind == "last" else best

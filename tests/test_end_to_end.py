@@ -21,6 +21,7 @@ from hamjax.checkpoint import sealed
 from hamjax.config import Config
 from hamjax.data.metadata import CLASSES
 from hamjax.errors import DivergedError, PreemptedError, UserError
+from hamjax.loop import Loop
 from hamjax.telemetry import read_records
 from tests.started import comparable
 
@@ -103,8 +104,6 @@ LATER = [pytest.param(step, marks=pytest.mark.slow) for step in (10, EPOCH - 1, 
 def test_a_run_stopped_by_sigterm_goes_on_as_if_nothing_happened(
     finished: Path, tiny: Tiny, tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hamjax.loop import Loop
-
     advance = Loop._advance
 
     def signalled(self: Loop, *args: Any) -> None:
@@ -121,6 +120,33 @@ def test_a_run_stopped_by_sigterm_goes_on_as_if_nothing_happened(
     assert result is not None
     assert int(result.state.step) == 2 * EPOCH
     assert comparable(tmp_path / "run") == comparable(finished)
+
+
+class Killed(Exception):
+    """Stands for what leaves a run no time for anything."""
+
+
+def test_a_run_killed_after_a_validation_goes_on_from_the_checkpoint_before_it(
+    finished: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validate, workdir = Loop._validate, tmp_path / "run"
+    checkpoint = workdir / "checkpoints" / "last" / str(EPOCH)
+    written = set()
+
+    def killed(self: Loop) -> None:
+        validate(self)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_validate", killed)
+        for _ in range(3):
+            with pytest.raises(Killed):
+                hamjax.train(tiny(), workdir)
+            written.add((checkpoint.stat().st_ino, checkpoint.stat().st_mtime_ns))
+    assert len(written) == 1  # to write it anew would be to be without it for a moment
+    assert hamjax.evaluate(workdir, split="val").summary["checkpoint"] == {"name": "best", "step": EPOCH}
+    assert hamjax.train(tiny(), workdir) is not None
+    assert comparable(workdir) == comparable(finished)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_good_checkpoint(tiny: Tiny, tmp_path: Path) -> None:

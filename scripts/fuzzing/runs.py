@@ -34,7 +34,7 @@ def make_samples(folder: Path) -> None:
     (folder / "run" / "config.json").write_text(json.dumps(record))
     variables = initial_variables(config, make_network(config, 1), pretrained=False)
     small = jax.tree.map(np.zeros_like, create_train_state(variables, optax.identity(), ema=False))
-    host = {"schedule": {}, "best": {"balanced_accuracy": 0.5, "step": 2}, "validated_step": 2}
+    host = {"schedule": {}, "best": {"balanced_accuracy": 0.5, "step": 2}}
     identity = run_identity(config, facts["data_fingerprint"], facts["split_fingerprint"])
     with Checkpoints(folder / "run" / "checkpoints", identity) as checkpoints:
         for kind, step in (("last", 1), ("last", 2), ("best", 2)):
