@@ -1,4 +1,4 @@
-"""The processes of a run: how they meet, agree and stop.
+"""The processes of a run: how they meet, agree and part.
 
 Every function here that waits for the other processes says so; all of them must then call it.
 """
@@ -6,14 +6,12 @@ Every function here that waits for the other processes says so; all of them must
 import contextlib
 import json
 import os
-import signal
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import jax
@@ -223,53 +221,3 @@ def leave(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
-
-
-class StopRequest:
-    """Tells when SIGTERM asks the run to save and leave; a second one ends the process at once.
-
-    One process alone takes the signal itself. Of several, JAX's preemption service takes it, and lets all
-    of them know at the same one of their calls; Python must then leave the signal alone.
-    """
-
-    def __init__(self) -> None:
-        self._requested, self._calls = False, 0
-        self._shared = jax.process_count() > 1
-        # Python takes signals in its main thread alone; in a notebook's worker there is none to take.
-        self._takes = not self._shared and threading.current_thread() is threading.main_thread()
-
-    def __enter__(self) -> "StopRequest":
-        if self._takes:
-            self._previous = signal.signal(signal.SIGTERM, self._on_signal)
-            # A handler runs between two steps of Python: after a compilation, however long. A pipe tells at once.
-            ear, self._mouth = os.pipe()
-            os.set_blocking(self._mouth, False)
-            self._previous_mouth = signal.set_wakeup_fd(self._mouth, warn_on_full_buffer=False)
-            threading.Thread(target=self._listen, args=(ear,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._takes:
-            signal.set_wakeup_fd(self._previous_mouth)
-            os.close(self._mouth)  # ends the thread
-            signal.signal(signal.SIGTERM, self._previous)
-
-    def __call__(self) -> bool:
-        """Say whether to stop here. Every process must ask equally often, at the same places."""
-        if self._shared and not self._requested:
-            self._calls += 1
-            self._requested = multihost_utils.reached_preemption_sync_point(self._calls)
-        return self._requested
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self._requested = True
-
-    @staticmethod
-    def _listen(ear: int) -> None:
-        heard = 0
-        with open(ear, "rb", buffering=0) as signals:
-            while number := signals.read(1):
-                heard += ord(number) == signal.SIGTERM
-                if heard > 1:
-                    os._exit(128 + signal.SIGTERM)

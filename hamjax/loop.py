@@ -15,7 +15,7 @@ from hamjax.checkpoint import Checkpoints
 from hamjax.data import splits
 from hamjax.data.pipeline import batches
 from hamjax.dispatch import Dispatcher, stack_batches
-from hamjax.distributed import StopRequest, all_or_none, is_first
+from hamjax.distributed import all_or_none, is_first
 from hamjax.errors import DivergedError, PreemptedError, UserError
 from hamjax.evaluate import report_partition
 from hamjax.experiment import Experiment, num_threads, steps_per_dispatch
@@ -24,6 +24,7 @@ from hamjax.metrics.classification import collapse_warning
 from hamjax.metrics.training import compute, empty_metrics
 from hamjax.optim import restore_schedule
 from hamjax.predict import Predictor
+from hamjax.preemption import StopRequest
 from hamjax.profiling import Profile
 from hamjax.sharding import prefetch, put_replicated, split_batch
 from hamjax.telemetry import Meter, Progress, Records, Unrecorded

@@ -27,7 +27,8 @@ from filelock import FileLock, Timeout
 
 from hamjax.config import Config
 from hamjax.data import splits
-from hamjax.data.metadata import Metadata, from_rows, read_table
+from hamjax.data.metadata import Metadata, from_rows
+from hamjax.data.tables import read_table
 from hamjax.errors import UserError, name_some
 from hamjax.experiment import Experiment, run_identity
 from hamjax.limits import validate

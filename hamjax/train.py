@@ -9,7 +9,6 @@ from hamjax.checkpoint import Checkpoints
 from hamjax.compiler import enable_compilation_cache
 from hamjax.config import Config
 from hamjax.distributed import (
-    StopRequest,
     all_or_none,
     connect,
     from_first,
@@ -24,6 +23,7 @@ from hamjax.judgement import EvalReport
 from hamjax.limits import validate
 from hamjax.loop import Loop
 from hamjax.network import locate_weights, require_fitting
+from hamjax.preemption import StopRequest
 from hamjax.run_directory import require_own, run_lock, write_facts
 from hamjax.train_state import TrainState
 

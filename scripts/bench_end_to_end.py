@@ -22,10 +22,10 @@ from bench.measure import rate, ratio, table, write_result
 from hamjax.checkpoint import Checkpoints
 from hamjax.data.pipeline import batches
 from hamjax.dispatch import stack_batches
-from hamjax.distributed import StopRequest
 from hamjax.errors import UserError
 from hamjax.experiment import Experiment, build_experiment
 from hamjax.loop import Loop
+from hamjax.preemption import StopRequest
 from hamjax.recipes import make_config
 from hamjax.sharding import put_batch, split_batch
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from hamjax.data.metadata import CLASSES, Row, read_table
+from hamjax.data.metadata import CLASSES
+from hamjax.data.tables import Row, read_table
 from hamjax.errors import UserError, name_some
 from hamjax.metrics.comparison import compare
 from hamjax.report.text import table

@@ -9,8 +9,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "hamjax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ANY_ROOM = {"errors", "download", "archive"}
-LEAVES = {"averaging", "losses", "mixing", "metrics", "optim", "sharding", "distributed", "compiler", "telemetry",
-          "profiling", "quiet", "gradcam", "train_state", "data", "models", *ANY_ROOM}  # fmt: skip
+LEAVES = {"averaging", "losses", "mixing", "metrics", "optim", "sharding", "distributed", "preemption", "compiler",
+          "telemetry", "profiling", "quiet", "gradcam", "train_state", "data", "models", *ANY_ROOM}  # fmt: skip
 MAY_IMPORT = {
     "config": set(),
     "checkpoint": {"distributed", "quiet"},
@@ -35,9 +35,10 @@ MAY_IMPORT = {
     "dispatch": {"compiler", "data", "experiment", "metrics", "models", "network", "parts", "resident",
                  "train_state", "train_step"},
     "loop": {"checkpoint", "data", "dispatch", "distributed", "evaluate", "experiment", "judgement", "metrics",
-             "optim", "predict", "profiling", "report", "sharding", "telemetry", "train_state", "trained"},
+             "optim", "predict", "preemption", "profiling", "report", "sharding", "telemetry", "train_state",
+             "trained"},
     "train": {"checkpoint", "compiler", "config", "distributed", "experiment", "judgement", "limits", "loop", "network",
-              "report", "run_directory", "train_state"},
+              "preemption", "report", "run_directory", "train_state"},
     "staged": {"checkpoint", "compiler", "config", "network", "plan", "pretrained", "run_directory"},
     "main": {"config", "distributed", "limits", "train"},
     "grid": {"config", "data", "main", "metrics", "plan", "report", "run_directory", "telemetry"},

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hamjax import distributed, run_directory
+from hamjax import run_directory
 from hamjax.errors import UserError
+from hamjax.preemption import StopRequest
 from tests.conftest import read_rows
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +69,7 @@ def test_preparing_refuses_with_status_2(copy: Path, tmp_path: Path) -> None:
 
 def test_a_second_signal_ends_the_run_at_once() -> None:
     code = (
-        "import hashlib, os, signal, time; from hamjax.distributed import StopRequest\n"
+        "import hashlib, os, signal, time; from hamjax.preemption import StopRequest\n"
         "with StopRequest() as stop:\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    while not stop(): time.sleep(.01)\n"
@@ -84,7 +85,7 @@ def test_a_second_signal_ends_the_run_at_once() -> None:
 
 def test_a_stop_request_leaves_signals_as_they_were() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with distributed.StopRequest():
+    with StopRequest():
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
     assert signal.set_wakeup_fd(-1) == -1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hamjax.data import metadata
+from hamjax.data import tables
 from hamjax.data.sources import LocalSource
 from hamjax.errors import UserError
 from tests.conftest import read_rows, write_one_hot, write_rows
@@ -118,7 +118,7 @@ def test_damaged_metadata_is_refused(copy: Path, content: bytes, expected: str) 
 
 
 def test_a_table_without_end_is_not_read(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metadata, "MAX_TABLE_BYTES", 1000)
+    monkeypatch.setattr(tables, "MAX_TABLE_BYTES", 1000)
     with pytest.raises(UserError, match="at most 1,000 bytes"):
         LocalSource(copy)
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from hamjax.data.cache import Dataset, decode_chunks
-from hamjax.data.metadata import CLASSES, Metadata, Row, from_one_hot, from_rows, is_one_hot, read_table
+from hamjax.data.metadata import CLASSES, Metadata, from_one_hot, from_rows, is_one_hot
 from hamjax.data.sources import FolderSource, ImageFolder, is_image
+from hamjax.data.tables import Row, read_table
 from hamjax.data.verify import verify
 from hamjax.errors import UserError, name_some
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from hamjax.archive import open_archive, read_member, require_plain
-from hamjax.data.metadata import Metadata, header, is_one_hot, read_metadata
+from hamjax.data.metadata import Metadata, is_one_hot, read_metadata
+from hamjax.data.tables import header
 from hamjax.errors import UserError, name_some
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
