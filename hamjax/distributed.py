@@ -6,6 +6,7 @@ Every function here that waits for the other processes says so; all of them must
 import contextlib
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -34,12 +35,14 @@ def connect(choice: str, join_seconds: int = JOIN_SECONDS) -> None:
         join_seconds: to wait for the others.
 
     Raises:
-        UserError: the words are not such.
+        UserError: the words are not such; the port is taken.
         PeerLostError: the others were not met; after `join_seconds` the process ends with that message.
     """
     if choice == "off" or jax.distributed.is_initialized():
         return
     given = {} if choice == "auto" else _parse(choice)
+    if given and given["process_id"] == 0:
+        _require_free(choice, given["coordinator_address"])
     deadline = threading.Timer(join_seconds, _give_up, (choice, join_seconds))
     deadline.daemon = True
     deadline.start()
@@ -93,6 +96,21 @@ def _parse(choice: str) -> dict[str, Any]:
         f"runtime.distributed: expected auto, off, or HOST:PORT,COUNT,INDEX with INDEX from 0 to COUNT - 1, got "
         f"{choice!r}; set --config.runtime.distributed."
     )
+
+
+def _require_free(choice: str, address: str) -> None:
+    """Refuse a port that another program listens at; left to itself JAX's service ends in a segmentation fault."""
+    with socket.socket() as probe:
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # no matter what a run just ended left
+        try:
+            probe.bind(("", int(address.rpartition(":")[2])))
+        except OSError as error:
+            raise UserError(
+                f"runtime.distributed={choice}: expected a port of this machine to listen at, got {error.strerror}; "
+                "name another."
+            ) from error
 
 
 def is_first() -> bool:

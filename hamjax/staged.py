@@ -1,4 +1,4 @@
-"""Whether a job could start where there is no network: what its config needs, as there or missing.
+"""Whether a job could start where there is no network: what its config needs, as there or not ready.
 
 Looks alone: nothing is fetched, made or changed.
 """
@@ -28,7 +28,7 @@ class State(enum.StrEnum):
     THERE = "there"
     LATER = "made at the start"
     WITHOUT = "goes without"
-    MISSING = "missing"
+    NOT_READY = "not ready"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Finding:
     Attributes:
         what: is needed.
         state: of it.
-        note: where it is; of what is missing why, and how to bring it. May have several lines.
+        note: where it is; of what is not ready why, and how to mend it. May have several lines.
     """
 
     what: str
@@ -63,7 +63,7 @@ def check(config: Config, workdir: Path) -> list[Finding]:
         try:
             findings += [Finding(what, *found) for found in find]
         except UserError as error:
-            findings.append(Finding(what, State.MISSING, str(error)))
+            findings.append(Finding(what, State.NOT_READY, str(error)))
     return findings
 
 

@@ -2,8 +2,9 @@
 
     python scripts/check_staged.py --config configs/densenet_s5.py --workdir runs/a --config.data.data_dir=FOLDER
 
-The words are those of hamjax.main. Status 0: a job could start; 2: it could not, and what is missing is named with
-the command that brings it. Run it in the job's environment: XDG_CACHE_HOME says where weights are looked for.
+The words are those of hamjax.main. Status 0: a job could start; 2: it could not, and what is missing or damaged is
+named with the command that brings it. Run it in the job's environment: XDG_CACHE_HOME says where weights are
+looked for.
 """
 
 import sys
@@ -26,9 +27,9 @@ def main() -> None:
     for finding in findings:
         first, *rest = finding.note.splitlines()
         print(f"{finding.what:18}{finding.state:18} {first}", *rest, sep="\n" + " " * 8)
-    missing = [finding.what for finding in findings if finding.state is State.MISSING]
-    if missing:
-        print(f"check_staged: a job could not start, missing: {', '.join(missing)}", file=sys.stderr)
+    lacking = [finding.what for finding in findings if finding.state is State.NOT_READY]
+    if lacking:
+        print(f"check_staged: a job could not start, not ready: {', '.join(lacking)}", file=sys.stderr)
         sys.exit(UserError.exit_status)
     print("a job could start without a network")
 

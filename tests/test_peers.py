@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import launch_local
 import pytest
 
+from hamjax.distributed import connect
 from hamjax.errors import PeerLostError, UserError
 from hamjax.run_directory import run_lock
 
@@ -86,6 +88,15 @@ def _run(config: Path, workdir: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.parametrize("host", ["localhost", ""])
+def test_a_port_that_is_taken_is_refused(host: str) -> None:
+    with socket.socket() as taken:
+        taken.bind((host, 0))
+        taken.listen()
+        with pytest.raises(UserError, match=r"expected a port of this machine to listen at, got Address .* in use"):
+            connect(f"localhost:{taken.getsockname()[1]},2,0")
+
+
 def test_a_process_that_meets_nobody_says_so(config: Path, tmp_path: Path) -> None:
     meeting = f"--config.runtime.distributed=localhost:{launch_local.free_port()},2,0"
     process = _run(config, tmp_path / "run", meeting, "--config.runtime.join_seconds=1")
@@ -135,7 +146,5 @@ def test_what_one_process_cannot_do_ends_all(config: Path, tmp_path: Path) -> No
     "words", ["yes", "host:1,2", "host,2,0", "host:1,2,2", "host:1,two,0", ":1,2,0", "host:99999,2,0"]
 )
 def test_a_meeting_point_must_be_spelled_right(words: str) -> None:
-    from hamjax.distributed import connect
-
     with pytest.raises(UserError, match="expected auto, off, or HOST:PORT,COUNT,INDEX"):
         connect(words)

@@ -69,7 +69,7 @@ def test_what_is_missing_comes_with_the_command_that_brings_it(
     printed = capsys.readouterr()
     assert f"scripts/prepare_data.py --download --data-dir {tmp_path / 'data'}" in printed.out
     assert "scripts/convert_weights.py --model densenet201" in printed.out
-    assert printed.err == "check_staged: a job could not start, missing: data, weights\n"
+    assert printed.err == "check_staged: a job could not start, not ready: data, weights\n"
     assert _tree(tmp_path) == {}
 
 
@@ -107,7 +107,7 @@ def test_pixels_of_another_size_are_made_if_there_is_room(
     config = tiny(data__image_size=20)
     assert _states(config, tmp_path / "run")["data"] == [State.THERE, State.LATER]
     monkeypatch.setattr(staged.shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
-    assert _states(config, tmp_path / "run")["data"] == [State.MISSING]
+    assert _states(config, tmp_path / "run")["data"] == [State.NOT_READY]
     assert "expected 360,000 bytes of room" in _note(config, tmp_path / "run", "data")
     assert _states(tiny(), tmp_path / "run")["data"] == [State.THERE] * 2
 
@@ -134,8 +134,8 @@ def test_where_the_run_would_go_on_is_said(finished: Path, tmp_path: Path, tiny:
 def test_a_place_that_cannot_be_written_to_is_said(tmp_path: Path, tiny: Tiny) -> None:
     (tmp_path / "file").touch()
     inside = str(tmp_path / "file" / "folder")
-    assert _states(tiny(), Path(inside))["run directory"] == [State.MISSING]
-    assert _states(tiny(data__data_dir=inside), tmp_path / "run")["data"] == [State.MISSING]
+    assert _states(tiny(), Path(inside))["run directory"] == [State.NOT_READY]
+    assert _states(tiny(data__data_dir=inside), tmp_path / "run")["data"] == [State.NOT_READY]
     programs = _states(tiny(runtime__compilation_cache=inside), tmp_path / "run")["compiled programs"]
     assert programs == [State.WITHOUT]  # which costs time alone
     assert _states(tiny(runtime__compilation_cache="off"), tmp_path / "run")["compiled programs"] == [State.WITHOUT]
@@ -150,7 +150,7 @@ def test_weights_are_there_as_published_or_as_a_file(tmp_path: Path, monkeypatch
     monkeypatch.setitem(published.FILES, "resnet50", {False: file})
     assert _note(config, tmp_path / "run", "weights") == str(kept)
     kept.write_bytes(b"damaged")
-    assert _states(config, tmp_path / "run")["weights"] == [State.MISSING]
+    assert _states(config, tmp_path / "run")["weights"] == [State.NOT_READY]
     config = make_config(model="resnet50", strategy="s1", model__weights=str(kept))
     assert "HDF5" in _note(config, tmp_path / "run", "weights")
 
