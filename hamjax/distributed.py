@@ -101,9 +101,7 @@ def _parse(choice: str) -> dict[str, Any]:
 def _require_free(choice: str, address: str) -> None:
     """Refuse a port that another program listens at; left to itself JAX's service ends in a segmentation fault."""
     with socket.socket() as probe:
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # no matter what a run just ended left
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # no matter what a run just ended left
         try:
             probe.bind(("", int(address.rpartition(":")[2])))
         except OSError as error:
