@@ -33,7 +33,7 @@ def get_config():
     return hamjax.make_config(
         model="cnn", strategy="s5", data__name="synthetic", data__data_dir={data!r}, data__synthetic_images=400,
         data__image_size=16, data__split="honest", sampling__threshold=10, train__epochs={epochs},
-        train__log_every_steps=7, train__checkpoint_every_steps=5, eval__batch_size=2,
+        train__global_batch_size={batch}, train__log_every_steps=7, train__checkpoint_every_steps=5, eval__batch_size=2,
         runtime__compilation_cache="off", runtime__join_seconds=20,
     )
 """
@@ -66,7 +66,8 @@ class Torture:
         self._wanted, self._per_phase, self._random = wanted, per_phase, random.Random(seed)
         self._stays = defaultdict[str, list[float]](list)
         self._config = folder / "config.py"
-        self._config.write_text(CONFIG.format(data=str(folder / "data"), epochs=2 + wanted // 5))
+        batch = -(-16 // processes) * processes  # of 16 images, or a few more that the processes can share
+        self._config.write_text(CONFIG.format(data=str(folder / "data"), epochs=2 + wanted // 5, batch=batch))
 
     def run(self) -> None:
         """Make the kills, and compare what the runs come to.
