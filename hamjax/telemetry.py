@@ -125,7 +125,11 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 class Meter:
-    """Images a second and the wait for data, over a window."""
+    """Images a second and the wait for data, over a window.
+
+    Attributes:
+        last_wait: seconds that the last dispatch waited for its batches.
+    """
 
     def __init__(self) -> None:
         self.reset()
@@ -133,10 +137,12 @@ class Meter:
     def reset(self) -> None:
         """Start a window."""
         self._start, self._wait, self._images, self._steps = time.perf_counter(), 0.0, 0, 0
+        self.last_wait = 0.0
 
     def add(self, images: int, steps: int, wait: float) -> None:
         """Count images and steps, and the seconds that the loop waited for them."""
         self._images, self._steps, self._wait = self._images + images, self._steps + steps, self._wait + wait
+        self.last_wait = wait
 
     def rates(self) -> dict[str, float]:
         """Return `throughput__*` values of the window."""
