@@ -1,13 +1,16 @@
-"""hamjax trains and judges skin-lesion classifiers on HAM10000, in JAX and Flax."""
+"""hamjax trains and evaluates skin-lesion classifiers on HAM10000, in JAX and Flax."""
 
+import importlib
 from importlib import metadata
+from typing import TYPE_CHECKING, Any
 
-from hamjax.config import Config
-from hamjax.evaluate import evaluate, evaluate_external
-from hamjax.models import create_model, init_variables
-from hamjax.pretrained import load_pretrained
-from hamjax.recipes import make_config
-from hamjax.train import train
+if TYPE_CHECKING:
+    from hamjax.config import Config
+    from hamjax.evaluation_run import evaluate, evaluate_external
+    from hamjax.models import create_model, init_variables
+    from hamjax.pretrained import load_pretrained
+    from hamjax.recipes import make_config
+    from hamjax.training_run import train
 
 __version__ = metadata.version("hamjax")
 __all__ = [
@@ -20,3 +23,25 @@ __all__ = [
     "make_config",
     "train",
 ]
+
+# Loaded when first asked for: who only wants a network, as a benchmark on a machine with no more than JAX
+# does, needs neither grain nor TFDS nor OpenCV nor orbax.
+_HOMES = {
+    "Config": "hamjax.config",
+    "create_model": "hamjax.models",
+    "evaluate": "hamjax.evaluation_run",
+    "evaluate_external": "hamjax.evaluation_run",
+    "init_variables": "hamjax.models",
+    "load_pretrained": "hamjax.pretrained",
+    "make_config": "hamjax.recipes",
+    "train": "hamjax.training_run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name, importing its module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

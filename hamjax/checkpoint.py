@@ -1,19 +1,20 @@
-"""Checkpoints: the last ones to go on from, and the best on validation.
+"""Checkpoints: the last ones to resume from, and the best on validation.
 
 A checkpoint is the train state and a small JSON (`host`) with what lives outside the
-device: the schedule, the best result so far, what the run is. Orbax writes under a
+device: the schedule, the best result so far, the identity of the run. Orbax writes under a
 temporary name and renames at the end, so a checkpoint is there whole or not at all.
 
+A state is written once. The best checkpoint is one of the last ones under a second name:
+its files are hard links, so that it stays when the last ones are rotated.
+
 All processes of a run write their part, and wait for each other in doing so. Each reads
-alone, the whole: so any number of processes and devices can go on from it, and a process
-that cannot read keeps nobody waiting.
+the whole by itself, so any number of processes and devices can resume from it, and a process
+that cannot read keeps none of the others waiting.
 """
 
 import contextlib
-import hashlib
-import json
+import os
 import shutil
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -22,14 +23,14 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from hamjax.checksums import CHECKSUMS, SEAL, checksums, sealed
 from hamjax.distributed import all_or_none, from_first, is_first, is_peer_loss
 from hamjax.errors import UserError, name_some
 from hamjax.quiet import quiet_orbax
 
 # What orbax, tensorstore and json raise at what is damaged, or was not written by us.
 DAMAGE = (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
-SEAL = "sha256"
-CHECKSUMS = "crc32"  # of the arrays, in `host`
+KINDS = ("last", "best")
 TRASH = "deleted"  # what is to go is renamed into it first: a kill half-way must not leave half a checkpoint
 KEEP = 2  # the newest and the one before, to fall back on
 
@@ -54,13 +55,14 @@ class Checkpoints:
         self._identity, self._read_only = identity, read_only
         self.folder = folder.absolute()
         quiet_orbax()
+        if read_only:
+            return
+        for kind in KINDS:
+            (self.folder / kind).mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=KEEP, cleanup_tmp_directories=True, lightweight_initialize=True, todelete_subdir=TRASH
         )
-        self._managers: dict[str, ocp.CheckpointManager] = {
-            kind: self._reader(kind) if read_only else _Manager(self.folder / kind, options=options)
-            for kind in ("last", "best")
-        }
+        self._manager = _Manager(self.folder / "last", options=options)
 
     def __enter__(self) -> Self:
         return self
@@ -71,24 +73,38 @@ class Checkpoints:
 
     def steps(self, kind: str) -> list[int]:
         """Return the steps of the complete checkpoints of a kind, oldest first."""
-        return sorted(self._managers[kind].all_steps())
+        folder = self.folder / kind
+        # What is not complete, and what is about to be deleted, has a name that is no number.
+        return sorted(int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal() and path.is_dir())
 
-    def save(self, kind: str, state: Any, host: dict[str, Any], *, step: int) -> None:
-        """Start writing; returns once the state is copied off the device.
+    def save(self, state: Any, host: dict[str, Any], *, step: int) -> None:
+        """Start writing a `last` checkpoint; returns once the state is copied off the device.
 
         A checkpoint of this step that a killed run left is replaced.
         """
-        manager = self._managers[kind]
         noted = {"identity": self._identity, CHECKSUMS: checksums(state), **host}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), host=ocp.args.JsonSave(sealed(noted)))
-        self.wait()  # `last` speaks of `best`: it must not come first
         with self._writing():
-            # Orbax would make a vanished folder anew, and the run go on without what it had saved.
+            # Orbax would make a vanished folder anew, and the run would continue without what it had saved.
             if gone := self._gone():
                 raise FileNotFoundError(f"{' and '.join(gone)} gone")
-            if step in manager.all_steps():
-                manager.delete(step)
-            manager.save(step, args=items, force=True)
+            if step in self._manager.all_steps():
+                self._manager.delete(step)
+            self._manager.save(step, args=items, force=True)
+
+    def mark_best(self, step: int) -> None:
+        """Keep the `last` checkpoint of a step as the best one as well; waits for all processes.
+
+        Two best ones are kept: the newest `last` checkpoint may still name the one before.
+
+        Raises:
+            UserError: the disk is full, or the folder is gone.
+        """
+        self.wait()
+        with all_or_none():
+            if is_first():
+                with self._writing():
+                    self._link_as_best(step)
 
     def wait(self) -> None:
         """Return once everything is on disk.
@@ -97,8 +113,7 @@ class Checkpoints:
             UserError: it could not be written.
         """
         with self._writing():
-            for manager in self._managers.values():
-                manager.wait_until_finished()
+            self._manager.wait_until_finished()
         self._empty_trash()
 
     def restore(self, kind: str, step: int, template: Any) -> tuple[Any, dict[str, Any]]:
@@ -169,18 +184,31 @@ class Checkpoints:
 
     def close(self) -> None:
         """Finish what is being written; raises as `wait` does."""
+        if self._read_only:
+            return
         with self._writing():
-            for manager in self._managers.values():
-                manager.close()
+            self._manager.close()
+        self._empty_trash()
+
+    def _link_as_best(self, step: int) -> None:
+        folder = self.folder / "best"
+        trash, kept = folder / TRASH, folder / str(step)
+        # Made inside the trash and renamed at the end: a kill half-way leaves nothing that looks like a checkpoint.
+        shutil.copytree(self.folder / "last" / str(step), trash / "new", copy_function=_link)
+        if kept.exists():  # of a killed run that got this far before
+            os.replace(kept, trash / kept.name)
+        os.replace(trash / "new", kept)
+        for old in self.steps("best")[:-KEEP]:
+            os.replace(folder / str(old), trash / str(old))
         self._empty_trash()
 
     def _empty_trash(self) -> None:
-        if is_first() and not self._read_only:
-            for kind in self._managers:
+        if is_first():
+            for kind in KINDS:
                 shutil.rmtree(self.folder / kind / TRASH, ignore_errors=True)
 
     def _gone(self) -> list[str]:
-        folders = [self.folder / kind for kind in self._managers]
+        folders = [self.folder / kind for kind in KINDS]
         return [str(folder) for folder in folders if not folder.is_dir()]
 
     def _reader(self, kind: str) -> ocp.CheckpointManager:
@@ -238,16 +266,9 @@ def _blank(template: Any) -> Any:
     return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), template)
 
 
-def checksums(state: Any) -> dict[str, int]:
-    """Return the CRC-32 of every array of a state that is alike on all devices, by its path in the tree."""
-    crcs = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        mine: Any = np.ascontiguousarray(leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf)
-        crcs[jax.tree_util.keystr(path, simple=True, separator="/")] = zlib.crc32(mine)
-    return crcs
-
-
-def sealed(host: dict[str, Any]) -> dict[str, Any]:
-    """Return a `host` dictionary with a checksum of the rest of it."""
-    rest = {name: value for name, value in host.items() if name != SEAL}
-    return rest | {SEAL: hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
+def _link(source: str, target: str) -> None:
+    """Give a file a second name; copy it where the file system knows no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -124,7 +124,10 @@ class TrainConfig:
     seed: int = 0
     ema_decay: float = 0.0  # evaluate an exponential average of the weights, e.g. 0.999; 0: the weights
     log_every_steps: int = 50
-    checkpoint_every_steps: int = 500  # and at the end of every epoch; 0: only then
+    # The end of every epoch is saved anyway; these add saves inside long ones. By minutes, since a save costs time: 500
+    # steps are a second on an accelerator and an hour on a laptop.
+    checkpoint_every_minutes: float = 10.0  # since the last save; 0: not by minutes
+    checkpoint_every_steps: int = 0  # since the start of the epoch; 0: not by steps
     profile_steps: int = 0  # to record into profile/, soon after a start; 0: none
 
 
@@ -184,9 +187,11 @@ class Config:
         return config
 
     def result_keys(self) -> dict[str, Any]:
-        """Return the part that a result depends on: not where files lie, nor threads."""
+        """Return the part that a result depends on: not where files lie, nor threads, saves or steps a dispatch."""
         values = self.to_dict()
-        del values["runtime"], values["train"]["profile_steps"]
+        del values["runtime"]
+        for key in ("profile_steps", "steps_per_dispatch", "checkpoint_every_minutes", "checkpoint_every_steps"):
+            del values["train"][key]
         for key in ("source_dir", "data_dir", "num_threads"):
             del values["data"][key]
         return values

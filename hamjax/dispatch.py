@@ -1,4 +1,4 @@
-"""What the loop sends to the devices: several steps at once, compiled for what is frozen."""
+"""Compile and run training steps: several per dispatch, one program for each set of frozen layers and each length."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -10,39 +10,38 @@ import numpy as np
 from hamjax.compiler import compiler_options
 from hamjax.data.pipeline import Batch
 from hamjax.experiment import Experiment
-from hamjax.metrics.training import TrainMetrics
 from hamjax.models.trainable import trainable_mask
 from hamjax.network import input_scale
 from hamjax.parts import loss_of, mix_of
 from hamjax.resident import put_images, read_batch
 from hamjax.train_state import TrainState
-from hamjax.train_step import compile_train_step, make_train_step
+from hamjax.train_step import StepSettings, compile_train_step, make_train_step
 
 
 class Dispatcher:
     """The compiled steps of a run, and its images where they live on the devices.
 
     Raises:
-        UserError: they are to, and do not fit.
+        UserError: `data.augment_on=device`, and the images do not fit into device memory.
     """
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
-        self._compiled: dict[str, Callable[..., tuple[TrainState, TrainMetrics]]] = {}
+        self._compiled: dict[str, Callable[..., tuple[TrainState, Any]]] = {}
         self._images: tuple[jax.Array, ...] = ()
         if experiment.config.data.augment_on == "device":
             self._images = (put_images(experiment.dataset.images, experiment.mesh),)
 
     def __call__(
-        self, step: int, state: TrainState, metrics: TrainMetrics, batches: dict[str, jax.Array], rate: jax.Array
-    ) -> tuple[TrainState, TrainMetrics]:
+        self, step: int, state: TrainState, metrics: Any, batches: dict[str, jax.Array], settings: StepSettings
+    ) -> tuple[TrainState, Any]:
         """Take the steps after `step`, as many as batches are stacked; state and metrics are donated."""
         frozen = self._experiment.frozen_at(step)  # changes only between epochs
         if frozen not in self._compiled:
             self._compiled[frozen] = self._compile(frozen, state.params)
-        return self._compiled[frozen](state, metrics, batches, rate, *self._images)
+        return self._compiled[frozen](state, metrics, batches, settings, *self._images)
 
-    def _compile(self, frozen: str, params: Any) -> Callable[..., tuple[TrainState, TrainMetrics]]:
+    def _compile(self, frozen: str, params: Any) -> Callable[..., tuple[TrainState, Any]]:
         experiment, config = self._experiment, self._experiment.config
         model, trainable = experiment.model, None
         if frozen != "none":
@@ -50,9 +49,8 @@ class Dispatcher:
         step = make_train_step(
             model,
             experiment.tx,
-            loss=loss_of(config, experiment.counts, experiment.class_weights),
+            loss=loss_of(config),
             input_scale=input_scale(config),
-            seed=config.train.seed,
             trainable=trainable,
             mix=mix_of(config),
             ema_decay=config.train.ema_decay,

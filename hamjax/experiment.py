@@ -14,6 +14,7 @@ from hamjax.data.cache import Dataset, Say
 from hamjax.data.cores import usable_cores
 from hamjax.data.metadata import CLASSES, Metadata
 from hamjax.data.pipeline import Share, TrainSource
+from hamjax.data.sampling import log_prior
 from hamjax.metrics.demographics import demographics
 from hamjax.models import count_parameters
 from hamjax.network import count_trainable, frozen_at, initial_variables, make_network
@@ -22,6 +23,7 @@ from hamjax.parts import augmentation_of, schedule_of
 from hamjax.plan import Plan, make_plan, prepare_data
 from hamjax.sharding import make_mesh, put_replicated, require_divisible
 from hamjax.train_state import TrainState, create_train_state
+from hamjax.train_step import StepSettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,18 @@ class Experiment(Plan):
             augmentation=augmentation_of(config),
             pixels=config.data.augment_on == "host",
             share=own_share(),
+        )
+
+    def step_settings(self, learning_rate: float) -> StepSettings:
+        """Return what the compiled step of this run takes as arguments, on every device."""
+        return put_replicated(
+            StepSettings(
+                learning_rate=np.float32(learning_rate),
+                seed=np.uint32(self.config.train.seed),
+                class_weights=self.class_weights,
+                log_prior=log_prior(self.counts, self.class_weights),
+            ),
+            self.mesh,
         )
 
     def schedule(self) -> Schedule:

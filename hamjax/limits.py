@@ -55,6 +55,7 @@ AT_LEAST: dict[str, float] = {
     "train.seed": 0,
     "train.ema_decay": 0,
     "train.log_every_steps": 1,
+    "train.checkpoint_every_minutes": 0,
     "train.checkpoint_every_steps": 0,
     "train.profile_steps": 0,
     "eval.batch_size": 1,

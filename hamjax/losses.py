@@ -16,42 +16,40 @@ KERAS_EPSILON = 1e-7
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Loss:
-    """A training loss, called with logits [B, K] and targets; gives a scalar.
+    """A training loss, called with logits [B, K], targets and class weights; returns a scalar.
 
     `normalize="batch"`: sum_i w[y_i] l_i / B, which is what Keras computes from `class_weight`
     (keras/src/losses/loss.py, `reduce_weighted_values`: it divides by the batch size,
     not by the weights). `sum_w`: divided by sum_i w[y_i], as PyTorch does.
 
     Attributes:
-        class_weights: [K]; an image's weight is that of its label, smoothed or not.
         name: a key of `LOSSES`.
         normalize: `batch` or `sum_w`.
         label_smoothing: share of a label that is spread evenly over all classes (Szegedy et al., CVPR 2016).
         gamma: of the focal loss.
         tau: of logit adjustment.
-        log_prior: [K] for logit adjustment, see `hamjax.data.sampling.log_prior`.
     """
 
-    class_weights: Array
     name: str = "cross_entropy"
     normalize: str = "batch"
     label_smoothing: float = 0.0
     gamma: float = 2.0
     tau: float = 1.0
-    log_prior: Array | None = None
 
-    def __call__(self, logits: Array, targets: Array) -> Array:
+    def __call__(self, logits: Array, targets: Array, class_weights: Array, log_prior: Array | None = None) -> Array:
         """Return the loss of a batch.
 
         Args:
             logits: [B, K] float32 or wider.
             targets: labels [B] int, or shares of classes [B, K], each share with its class's weight.
+            class_weights: [K]; the weight of an image is that of its label, smoothed or not.
+            log_prior: [K] for logit adjustment, see `hamjax.data.sampling.log_prior`.
         """
-        scores = LOSSES[self.name](logits, self)
+        scores = LOSSES[self.name](logits, self, log_prior)
         if self.label_smoothing:
             even = scores.mean(axis=1, keepdims=True)
             scores = (1 - self.label_smoothing) * scores + self.label_smoothing * even
-        weights = self.class_weights.astype(scores.dtype)
+        weights = jnp.asarray(class_weights).astype(scores.dtype)
         if targets.ndim == 1:
             losses, weights = -jnp.take_along_axis(scores, targets[:, None], axis=1)[:, 0], weights[targets]
         else:
@@ -60,25 +58,26 @@ class Loss:
         return total / (weights.sum() if self.normalize == "sum_w" else len(targets))
 
 
-def _cross_entropy(logits: Array, loss: Loss) -> Array:
-    del loss
+def _cross_entropy(logits: Array, loss: Loss, log_prior: Array | None) -> Array:
+    del loss, log_prior
     return jax.nn.log_softmax(logits)
 
 
-def _focal(logits: Array, loss: Loss) -> Array:
+def _focal(logits: Array, loss: Loss, log_prior: Array | None) -> Array:
     """(1 - p)^gamma log p (Lin et al., ICCV 2017), with Keras's floor under 1 - p."""
+    del log_prior
     log_probabilities = jax.nn.log_softmax(logits)
     missed = jnp.maximum(-jnp.expm1(log_probabilities), KERAS_EPSILON)
     return missed**loss.gamma * log_probabilities
 
 
-def _logit_adjusted(logits: Array, loss: Loss) -> Array:
+def _logit_adjusted(logits: Array, loss: Loss, log_prior: Array | None) -> Array:
     """Cross-entropy of logits + tau log prior (Menon et al., ICLR 2021, equation 10)."""
-    assert loss.log_prior is not None, "logit_adjusted needs log_prior"
-    return jax.nn.log_softmax(logits + loss.tau * loss.log_prior.astype(logits.dtype))
+    assert log_prior is not None, "logit_adjusted needs log_prior"
+    return jax.nn.log_softmax(logits + loss.tau * jnp.asarray(log_prior).astype(logits.dtype))
 
 
-LOSSES: dict[str, Callable[[Array, Loss], Array]] = {
+LOSSES: dict[str, Callable[[Array, Loss, Array | None], Array]] = {
     "cross_entropy": _cross_entropy,
     "focal": _focal,
     "logit_adjusted": _logit_adjusted,

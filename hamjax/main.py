@@ -16,7 +16,7 @@ from hamjax.config import Config
 from hamjax.distributed import leave
 from hamjax.errors import PreemptedError, UserError
 from hamjax.limits import validate
-from hamjax.train import train
+from hamjax.training_run import train
 
 
 def parse(argv: Sequence[str]) -> tuple[Config, Path]:

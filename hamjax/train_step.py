@@ -3,20 +3,45 @@
 from collections.abc import Callable
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
 from hamjax.averaging import average_logits, views
 from hamjax.losses import Loss
-from hamjax.metrics.training import TrainMetrics
 from hamjax.train_state import TrainState, average
 
 Array = jax.Array
 Batch = dict[str, Array]
 MIXING = 1  # folded into a step's key: a stream apart from dropout's
-TrainStep = Callable[[TrainState, TrainMetrics, Batch, Array], tuple[TrainState, TrainMetrics]]
+
+
+@flax.struct.dataclass
+class StepSettings:
+    """The values that a compiled step takes as arguments.
+
+    A value that is compiled into the step makes it another program. As arguments, they let every seed, strategy and
+    fold of a network share one.
+
+    Attributes:
+        learning_rate: [] float.
+        seed: [] uint32, of dropout and mixing.
+        class_weights: [K] float32; those of no weighting by default, for HAM10000's seven classes.
+        log_prior: [K] float32, see `hamjax.data.sampling.log_prior`; only logit adjustment reads it.
+    """
+
+    learning_rate: Any
+    seed: Any = flax.struct.field(default_factory=lambda: np.uint32(0))
+    class_weights: Any = flax.struct.field(default_factory=lambda: np.ones(7, np.float32))
+    log_prior: Any = flax.struct.field(default_factory=lambda: np.zeros(7, np.float32))
+
+
+# The metrics are a `clu.metrics.Collection`, or anything with its `single_from_model_output` and `merge`. Their class
+# comes with the value, so this module does not need clu.
+TrainStep = Callable[[TrainState, Any, Batch, StepSettings], tuple[TrainState, Any]]
 
 # Constants of keras/src/applications/imagenet_utils.py, for the modes `caffe` and `torch`.
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
@@ -50,21 +75,19 @@ def make_train_step(
     *,
     loss: Loss,
     input_scale: str,
-    seed: int,
     trainable: Any = None,
     mix: Callable[[Array, Array, Array], tuple[Array, Array]] | None = None,
     ema_decay: float = 0.0,
 ) -> TrainStep:
     """Make one optimizer step, a pure function of its arguments.
 
-    The random streams of dropout and mixing depend on `seed` and the step alone.
+    The random streams of dropout and mixing depend on the seed and the step alone.
 
     Args:
         model: a Flax module.
         tx: of optax, for a learning rate of 1.
         loss: of logits and targets.
         input_scale: see `scale_images`.
-        seed: of dropout and mixing.
         trainable: a tree like the parameters, false for those to leave as they are; all
             are trained if it is not given.
         mix: `(key, image, targets [B, K]) -> (image, targets)`, see `hamjax.mixing`; an image's
@@ -72,14 +95,12 @@ def make_train_step(
         ema_decay: of the averages of a state that keeps them, see `hamjax.train_state.average`.
 
     Returns:
-        `(state, metrics, batch, learning_rate) -> (state, metrics)` for a batch of
+        `(state, metrics, batch, settings) -> (state, metrics)` for a batch of
         image [B, S, S, 3] uint8 and label [B]; the metrics are added to.
     """
 
-    def train_step(
-        state: TrainState, metrics: TrainMetrics, batch: Batch, learning_rate: Array
-    ) -> tuple[TrainState, TrainMetrics]:
-        rng = jax.random.fold_in(jax.random.key(seed), state.step)
+    def train_step(state: TrainState, metrics: Any, batch: Batch, settings: StepSettings) -> tuple[TrainState, Any]:
+        rng = jax.random.fold_in(jax.random.key(settings.seed), state.step)
         image, targets = batch["image"], batch["label"]
         if mix is not None:
             shares = jax.nn.one_hot(targets, model.num_classes, dtype=jnp.promote_types(model.dtype, jnp.float32))
@@ -97,14 +118,18 @@ def make_train_step(
                 mutable=["batch_stats"],
                 rngs={"dropout": rng},
             )
-            return loss(logits, targets), (logits, updated.get("batch_stats", {}))
+            value = loss(logits, targets, settings.class_weights, settings.log_prior)
+            return value, (logits, updated.get("batch_stats", {}))
 
         (value, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = jax.tree.map(  # weight decay would move what has no gradient
-            lambda p, u, moves: p - learning_rate.astype(p.dtype) * u if moves else p, state.params, updates, trained
+            lambda p, u, moves: p - settings.learning_rate.astype(p.dtype) * u if moves else p,
+            state.params,
+            updates,
+            trained,
         )
-        new = TrainMetrics.single_from_model_output(
+        new = metrics.single_from_model_output(
             loss=value.astype(jnp.float32),
             logits=logits,
             labels=batch["label"] if mix is None else targets.argmax(axis=1).astype(batch["label"].dtype),
@@ -125,7 +150,7 @@ def compile_train_step(
     unroll: bool,
     read: Callable[..., Batch] | None = None,
     compiler_options: dict[str, str] | None = None,
-) -> Callable[..., tuple[TrainState, TrainMetrics]]:
+) -> Callable[..., tuple[TrainState, Any]]:
     """Compile K steps into one dispatch, for batches stacked along a new first axis.
 
     Args:
@@ -141,11 +166,11 @@ def compile_train_step(
     """
 
     def dispatch(
-        state: TrainState, metrics: TrainMetrics, batches: Batch, learning_rate: Array, images: Array | None = None
-    ) -> tuple[TrainState, TrainMetrics]:
-        def body(carry: tuple[TrainState, TrainMetrics], batch: Batch) -> tuple[Any, None]:
+        state: TrainState, metrics: Any, batches: Batch, settings: StepSettings, images: Array | None = None
+    ) -> tuple[TrainState, Any]:
+        def body(carry: tuple[TrainState, Any], batch: Batch) -> tuple[Any, None]:
             whole = batch if read is None else read(images, batch)
-            return train_step(*carry, whole, learning_rate), None
+            return train_step(*carry, whole, settings), None
 
         count = len(batches["label"])
         if count == 1:

@@ -2,12 +2,16 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hamjax import report
 from hamjax.checkpoint import Checkpoints
 from hamjax.compiler import enable_compilation_cache
 from hamjax.config import Config
+from hamjax.data import splits
+from hamjax.dispatch_plan import require_usable
 from hamjax.distributed import (
     all_or_none,
     connect,
@@ -18,14 +22,20 @@ from hamjax.distributed import (
     require_alike,
     require_shared,
 )
+from hamjax.errors import PreemptedError, UserError
+from hamjax.evaluation_run import report_partition
 from hamjax.experiment import Experiment, build_experiment
-from hamjax.judgement import EvalReport
+from hamjax.judgement import EvalReport, judge
 from hamjax.limits import validate
-from hamjax.loop import Loop
+from hamjax.loop import Loop, Validate, Validation
+from hamjax.metrics.classification import collapse_warning
 from hamjax.network import locate_weights, require_fitting
+from hamjax.predict import Predictor
 from hamjax.preemption import StopRequest
 from hamjax.run_directory import require_own, run_lock, write_facts
+from hamjax.sharding import put_replicated
 from hamjax.train_state import TrainState
+from hamjax.trained import choose_checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,18 +46,21 @@ class TrainResult:
     report: EvalReport
 
 
-def train(config: Config, workdir: str | Path) -> TrainResult | None:
+def train(
+    config: Config, workdir: str | Path, *, on_dispatch: Callable[[int], object] = lambda step: None
+) -> TrainResult | None:
     """Train, evaluate on the test partition, and write the report.
 
-    Started again on the same directory it goes on where it was. On a finished one it only
+    Started again on the same directory it resumes where it was. On a finished one it only
     prints the report.
 
     Args:
         config: of the run.
         workdir: the run directory.
+        on_dispatch: called with the number of steps taken after every dispatch, e.g. to plot or to stop.
 
     Returns:
-        The last state and the report; nothing if the run was finished before.
+        The last state and the report; None if the run was finished before.
 
     Raises:
         UserError: bad input; the directory is another run's.
@@ -77,12 +90,74 @@ def train(config: Config, workdir: str | Path) -> TrainResult | None:
         experiment, state = _set_up(config, workdir, fresh=fresh)
         print(report.describe_start(experiment))
         checkpoints = held.enter_context(Checkpoints(workdir / "checkpoints", experiment.identity()))
-        loop = Loop(experiment, state, checkpoints, workdir, stop)
+        predictor = Predictor(config, experiment.model, experiment.mesh)
+        loop = Loop(experiment, state, checkpoints, workdir, stop, _validation_of(experiment, predictor), on_dispatch)
         if not loop.restore() and not fresh:
             loop.state = experiment.initial_state()  # it was stopped before its first checkpoint
         held.enter_context(contextlib.closing(loop.records))
         loop.run()
-        return TrainResult(loop.state, loop.report())
+        return TrainResult(loop.state, _report(experiment, loop, predictor))
+
+
+def _validation_of(experiment: Experiment, predictor: Predictor) -> Validate:
+    """Return how the loop validates: on the validation partition, without test-time augmentation."""
+    rows = experiment.rows(splits.VAL)
+
+    def validate_state(state: TrainState, should_stop: Callable[[], bool]) -> Validation | None:
+        logits = predictor(state, experiment.dataset, rows, should_stop)
+        if logits is None:
+            return None
+        result, _, _ = judge(logits, experiment.dataset, rows)
+        values = {name: result[name] for name in ("loss", "accuracy", "balanced_accuracy", "macro_f1")}
+        values |= {f"recall__{dx}": row["recall"] for dx, row in result["per_class"].items()}
+        collapsed = collapse_warning(result)
+        return Validation(
+            accuracy=result["accuracy"],
+            balanced_accuracy=result["balanced_accuracy"],
+            loss=result["loss"],
+            values=values,
+            alarm=f"collapse: {collapsed}" if collapsed else None,
+        )
+
+    return validate_state
+
+
+def _report(experiment: Experiment, loop: Loop, predictor: Predictor) -> EvalReport:
+    """Evaluate the chosen checkpoint on the test partition; process 0 writes the report."""
+    kind, step = choose_checkpoint(experiment.config, loop.best["step"], loop.step)
+    state = loop.state
+    if step != loop.step:
+        with all_or_none():
+            saved = _restore_chosen(loop, kind, step)
+        state = put_replicated(saved["state"], experiment.mesh)
+    result = report_partition(
+        experiment,
+        predictor.with_tta(experiment.config.eval.tta),
+        state,
+        splits.TEST,
+        checkpoint={"name": kind, "step": step},
+        should_stop=loop.stop,
+    )
+    if result is None:  # all steps are taken and saved
+        raise PreemptedError(
+            f"stopped by SIGTERM at step {loop.step} of {experiment.num_steps}, before the report; the state is saved. "
+            "Start the same command again to resume."
+        )
+    with all_or_none():
+        if is_first():
+            report.write_report(loop.workdir / "report", result, experiment, loop.workdir)
+    print(report.format_summary(result.summary, loop.workdir / "report"))
+    return result
+
+
+def _restore_chosen(loop: Loop, kind: str, step: int) -> dict[str, Any]:
+    try:
+        return loop.checkpoints.restore(kind, step, loop.saved())[0]
+    except UserError as error:
+        raise UserError(
+            f"{error}\nAll steps are taken, but this is the checkpoint to report on. For a report on the last one: "
+            f"python scripts/evaluate_checkpoint.py --workdir {loop.workdir} --checkpoint last --out FOLDER"
+        ) from error
 
 
 def _set_up(config: Config, workdir: Path, *, fresh: bool) -> tuple[Experiment, TrainState]:
@@ -92,7 +167,10 @@ def _set_up(config: Config, workdir: Path, *, fresh: bool) -> tuple[Experiment, 
             locate_weights(config)  # before the data, which takes longer to find out about
         experiment = build_experiment(config)
         state = experiment.initial_state(pretrained=fresh)
-    keys = {f"{topic}.{key}": value for topic, keys in config.result_keys().items() for key, value in keys.items()}
+    require_usable(config.train.steps_per_dispatch, experiment.steps_per_epoch, experiment.num_steps)
+    # All of `train`, though not all of it changes a result: with another K a process would wait for the others.
+    topics = config.result_keys() | {"train": config.to_dict()["train"]}
+    keys = {f"{topic}.{key}": value for topic, keys in topics.items() for key, value in keys.items()}
     require_alike(keys | experiment.identity())
     with all_or_none():
         write_facts(workdir, experiment)

@@ -99,17 +99,17 @@ def _start_ours(args: argparse.Namespace, mark: Callable[[str], None]) -> None:
     from hamjax.optim import make_optimizer
     from hamjax.recipes import MODELS
     from hamjax.train_state import create_train_state
-    from hamjax.train_step import compile_train_step, make_train_step
+    from hamjax.train_step import StepSettings, compile_train_step, make_train_step
 
     mark("imports")
     model, tx = create_model(args.model), make_optimizer(MODELS[args.model]["optimizer.name"])
     variables = init_variables(model, image_size=args.image_size, seed=0)
     mark("init")
     state = create_train_state(variables, tx)
-    step = make_train_step(model, tx, loss=Loss(class_weights=jnp.ones(7)), input_scale="unit", seed=0)
+    step = make_train_step(model, tx, loss=Loss(), input_scale="unit")
     batch = {name: value[None] for name, value in _batch(args).items()}
     dispatch: Any = compile_train_step(step, unroll=True, compiler_options=compiler_options(args.model))
-    _take_step(dispatch, (state, empty_metrics(), batch, jnp.float32(1e-4)), mark)
+    _take_step(dispatch, (state, empty_metrics(), batch, StepSettings(jnp.float32(1e-4))), mark)
 
 
 def _start_textbook(args: argparse.Namespace, mark: Callable[[str], None]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from hamjax.compiler import enable_compilation_cache
 from hamjax.distributed import connect, is_first, leave, only_first_speaks, peers_needed
 from hamjax.errors import UserError
-from hamjax.evaluate import evaluate_external, evaluate_run
+from hamjax.evaluation_run import evaluate_external, evaluate_run
 from hamjax.limits import CHOICES
 from hamjax.report import format_summary, write_report
 

@@ -25,7 +25,7 @@ from hamjax.config import Config
 from hamjax.data.metadata import CLASSES
 from hamjax.data.synthetic import SyntheticSource
 from hamjax.recipes import make_config
-from hamjax.train import train
+from hamjax.training_run import train
 from tests import keras_networks
 
 jax.config.update("jax_num_cpu_devices", 8)

@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hamjax import experiment, loop
+from hamjax import experiment, training_run
 from hamjax.config import Config
 from hamjax.data.augment import Augmentation
 from hamjax.data.pipeline import TrainSource
 from hamjax.distributed import connect, gather, is_first
-from hamjax.evaluate import evaluate
+from hamjax.evaluation_run import evaluate
 from hamjax.losses import Loss
 from hamjax.metrics.training import empty_metrics
 from hamjax.models import init_variables
@@ -30,9 +30,9 @@ from hamjax.models.densenet import DenseNet
 from hamjax.optim import make_optimizer
 from hamjax.recipes import make_config
 from hamjax.sharding import make_mesh, put_batch, put_replicated, split_batch
-from hamjax.train import train
 from hamjax.train_state import create_train_state
-from hamjax.train_step import compile_train_step, make_train_step
+from hamjax.train_step import StepSettings, compile_train_step, make_train_step
+from hamjax.training_run import train
 
 STEPS, BATCH = 20, 16
 
@@ -104,15 +104,15 @@ def train_small_densenet(folder: Path, groups: int) -> None:
         augmentation=Augmentation(), share=experiment.own_share(),
     )  # fmt: skip
     state = put_replicated(create_train_state(init_variables(model, image_size=16, seed=2), tx), mesh)
-    metrics, rate = put_replicated((empty_metrics(), jnp.float64(1e-3)), mesh)
+    metrics, settings = put_replicated((empty_metrics(), StepSettings(np.float64(1e-3))), mesh)
     step = compile_train_step(
-        make_train_step(model, tx, loss=Loss(class_weights=jnp.ones(7)), input_scale="unit", seed=0),
+        make_train_step(model, tx, loss=Loss(), input_scale="unit"),
         unroll=True,
         compiler_options={"xla_backend_optimization_level": "0"},
     )
     for i in range(STEPS):
         batch = {name: source[i][name][None] for name in ("image", "label")}
-        state, metrics = step(state, metrics, put_batch(batch, split_batch(mesh, 1)), rate)
+        state, metrics = step(state, metrics, put_batch(batch, split_batch(mesh, 1)), settings)
     if is_first():
         leaves = jax.device_get(jax.tree.leaves((state.params, state.batch_stats)))
         np.savez(folder / f"densenet_{groups}.npz", **{str(i): leaf for i, leaf in enumerate(leaves)})
@@ -121,7 +121,7 @@ def train_small_densenet(folder: Path, groups: int) -> None:
 def main(task: str, folder: Path, meeting: str) -> None:
     """Do a task in every process."""
     connect(meeting.partition("=")[2])
-    mock.patch.object(loop.Loop, "report").start()
+    mock.patch.object(training_run, "_report").start()
     if task == "whole":
         train_and_count(folder, "float32")
         with jax.enable_x64(True):

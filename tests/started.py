@@ -21,7 +21,7 @@ import hamjax
 def get_config():
     return hamjax.Config.from_dict({settings!r})
 """
-LAST, BEFORE = 46, 40  # the steps of the finished run's last two checkpoints
+LAST, BEFORE = 46, 43  # the steps of the finished run's last two checkpoints
 
 
 @contextlib.contextmanager
@@ -59,6 +59,16 @@ def halted(process: subprocess.Popen[str]) -> Iterator[None]:
     process.send_signal(signal.SIGSTOP)
     yield
     process.send_signal(signal.SIGCONT)
+
+
+def sigterm_at(step: int) -> Callable[[int], None]:
+    """Return what a run calls after every dispatch, to be told to stop after `step` steps."""
+
+    def stop(taken: int) -> None:
+        if taken == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return stop
 
 
 def steps(workdir: Path) -> set[str]:

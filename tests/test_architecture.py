@@ -1,6 +1,7 @@
 """Who may import whom, and where each library lives."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,39 +11,41 @@ PACKAGE = Path(__file__).parents[1] / "hamjax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ANY_ROOM = {"errors", "download", "archive"}
 LEAVES = {"averaging", "losses", "mixing", "metrics", "optim", "sharding", "distributed", "preemption", "compiler",
-          "telemetry", "profiling", "quiet", "gradcam", "train_state", "data", "models", *ANY_ROOM}  # fmt: skip
+          "telemetry", "profiling", "quiet", "gradcam", "checksums", "dispatch_plan", "train_state", "data", "models",
+          *ANY_ROOM}  # fmt: skip
 MAY_IMPORT = {
     "config": set(),
-    "checkpoint": {"distributed", "quiet"},
+    "checkpoint": {"checksums", "distributed", "quiet"},
     "limits": {"config", "losses", "mixing", "optim"},
     "recipes": {"config", "limits"},
     "parts": {"config", "data", "losses", "mixing", "optim"},
-    "train_step": {"averaging", "losses", "metrics", "train_state"},
+    "train_step": {"averaging", "losses", "train_state"},
     "pretrained": {"models"},
     "resident": {"data", "sharding"},
     "network": {"config", "data", "models", "pretrained"},
     "plan": {"config", "data"},
     "experiment": {"config", "data", "metrics", "models", "network", "optim", "parts", "plan", "sharding",
-                   "train_state"},
+                   "train_state", "train_step"},
     "run_directory": {"config", "data", "experiment", "limits"},
     "judgement": {"data", "metrics"},
     "predict": {"averaging", "config", "data", "experiment", "gradcam", "network", "sharding",
                 "train_state", "train_step"},
     "trained": {"checkpoint", "config", "experiment", "network", "run_directory", "sharding", "train_state"},
     "ensemble": {"averaging", "data", "experiment", "predict", "train_state", "trained"},
-    "evaluate": {"data", "ensemble", "experiment", "judgement", "predict", "run_directory", "train_state", "trained"},
+    "evaluation_run": {"data", "ensemble", "experiment", "judgement", "predict", "run_directory", "train_state",
+                       "trained"},
     "report": {"data", "experiment", "judgement", "metrics", "models", "parts", "run_directory", "telemetry"},
-    "dispatch": {"compiler", "data", "experiment", "metrics", "models", "network", "parts", "resident",
+    "dispatch": {"compiler", "data", "experiment", "models", "network", "parts", "resident",
                  "train_state", "train_step"},
-    "loop": {"checkpoint", "data", "dispatch", "distributed", "evaluate", "experiment", "judgement", "metrics",
-             "optim", "predict", "preemption", "profiling", "report", "sharding", "telemetry", "train_state",
-             "trained"},
-    "train": {"checkpoint", "compiler", "config", "distributed", "experiment", "judgement", "limits", "loop", "network",
-              "preemption", "report", "run_directory", "train_state"},
+    "loop": {"checkpoint", "data", "dispatch", "dispatch_plan", "distributed", "experiment", "metrics", "optim",
+             "preemption", "profiling", "sharding", "telemetry", "train_state"},
+    "training_run": {"checkpoint", "compiler", "config", "data", "dispatch_plan", "distributed", "evaluation_run",
+                     "experiment", "judgement", "limits", "loop", "metrics", "network", "predict", "preemption",
+                     "report", "run_directory", "sharding", "train_state", "trained"},
     "staged": {"checkpoint", "compiler", "config", "network", "plan", "pretrained", "run_directory"},
-    "main": {"config", "distributed", "limits", "train"},
+    "main": {"config", "distributed", "limits", "training_run"},
     "grid": {"config", "data", "main", "metrics", "plan", "report", "run_directory", "telemetry"},
-    "__init__": {"config", "evaluate", "models", "pretrained", "recipes", "train"},
+    "__init__": {"config", "evaluation_run", "models", "pretrained", "recipes", "training_run"},
 }  # fmt: skip
 HOMES = {
     "flax.linen": {"models"},
@@ -125,3 +128,11 @@ def test_public_names_are_what_is_promised() -> None:
     }
     assert all(hasattr(hamjax, name) for name in hamjax.__all__)
     assert "tensorflow" not in sys.modules
+
+
+@pytest.mark.parametrize("module", ["hamjax", "hamjax.models", "hamjax.train_step", "hamjax.optim", "hamjax.compiler"])
+def test_a_network_and_its_step_need_no_more_than_jax_and_flax(module: str) -> None:
+    others = [*HOMES.keys() - {"flax.linen", "absl", "pandas"}, "keras"]  # flax and optax load absl
+    code = f"import sys, {module}; print([name for name in {others!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -15,7 +15,7 @@ STATE = {"params": np.arange(10.0)}
 def _save(folder: Path, *steps: int) -> None:
     with Checkpoints(folder, {}) as checkpoints:
         for step in steps:
-            checkpoints.save("last", {"params": STATE["params"] + step}, {}, step=step)
+            checkpoints.save({"params": STATE["params"] + step}, {}, step=step)
 
 
 def _names(folder: Path) -> list[str]:
@@ -44,7 +44,7 @@ def test_what_is_to_go_is_out_of_sight_before_it_is_deleted(tmp_path: Path, monk
 def test_no_flipped_bit_is_read_as_what_was_written(tmp_path: Path, rng: np.random.Generator) -> None:
     state = {"params": rng.normal(size=1000).astype(np.float32), "step": np.int32(7)}
     with Checkpoints(tmp_path, {}) as checkpoints:
-        checkpoints.save("last", state, {}, step=7)
+        checkpoints.save(state, {}, step=7)
         checkpoints.wait()
         passed = 0
         file = max((tmp_path / "last" / "7").rglob("d/*"), key=lambda path: path.stat().st_size)

@@ -4,12 +4,10 @@ import csv
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +19,8 @@ from hamjax.checkpoint import sealed
 from hamjax.config import Config
 from hamjax.data.metadata import CLASSES
 from hamjax.errors import DivergedError, PreemptedError, UserError
-from hamjax.loop import Loop
 from hamjax.telemetry import read_records
-from tests.started import comparable
+from tests.started import comparable, sigterm_at
 
 Tiny = Callable[..., Config]
 REPORT = ("test.json", "predictions_test.csv", "index.html", "confusion_matrix.png", "training_curves.png",
@@ -97,24 +94,15 @@ def test_two_runs_are_the_same_for_any_number_of_threads(
     assert comparable(tmp_path / "run") == comparable(finished)
 
 
-LATER = [pytest.param(step, marks=pytest.mark.slow) for step in (10, EPOCH - 1, 40)]
+LATER = [pytest.param(step, marks=pytest.mark.slow) for step in (10, EPOCH - 1, 43)]
 
 
 @pytest.mark.parametrize("step", [3, EPOCH, 2 * EPOCH, *LATER])
 def test_a_run_stopped_by_sigterm_goes_on_as_if_nothing_happened(
-    finished: Path, tiny: Tiny, tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
+    finished: Path, tiny: Tiny, tmp_path: Path, step: int
 ) -> None:
-    advance = Loop._advance
-
-    def signalled(self: Loop, *args: Any) -> None:
-        advance(self, *args)
-        if self.step == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "_advance", signalled)
-        with pytest.raises(PreemptedError, match=f"step {step} of"):
-            hamjax.train(tiny(), tmp_path / "run")
+    with pytest.raises(PreemptedError, match=f"step {step} of"):
+        hamjax.train(tiny(), tmp_path / "run", on_dispatch=sigterm_at(step))
     assert not (tmp_path / "run" / "report" / "test.json").exists()
     result = hamjax.train(tiny(), tmp_path / "run")
     assert result is not None
@@ -127,23 +115,20 @@ class Killed(Exception):
 
 
 def test_a_run_killed_after_a_validation_goes_on_from_the_checkpoint_before_it(
-    finished: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, tiny: Tiny, tmp_path: Path
 ) -> None:
-    advance, workdir = Loop._advance, tmp_path / "run"
+    workdir = tmp_path / "run"
     checkpoint = workdir / "checkpoints" / "last" / str(EPOCH)
     written = set()
 
-    def killed(self: Loop, *args: Any) -> None:
-        if self.step == EPOCH:
+    def kill(step: int) -> None:
+        if step > EPOCH:
             raise Killed
-        advance(self, *args)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "_advance", killed)
-        for _ in range(3):
-            with pytest.raises(Killed):
-                hamjax.train(tiny(), workdir)
-            written.add((checkpoint.stat().st_ino, checkpoint.stat().st_mtime_ns))
+    for _ in range(3):
+        with pytest.raises(Killed):
+            hamjax.train(tiny(), workdir, on_dispatch=kill)
+        written.add((checkpoint.stat().st_ino, checkpoint.stat().st_mtime_ns))
     assert len(written) == 1  # to write it anew would be to be without it for a moment
     assert hamjax.evaluate(workdir, split="val").summary["checkpoint"] == {"name": "best", "step": EPOCH}
     assert hamjax.train(tiny(), workdir) is not None
@@ -175,14 +160,16 @@ def test_a_collapsed_run_raises_its_alarm(tiny: Tiny, tmp_path: Path) -> None:
     assert '<body><section class="alarms"' in (tmp_path / "run" / "report" / "index.html").read_text()
 
 
-@pytest.mark.parametrize("per_dispatch", [1, 4])
-def test_several_steps_a_dispatch_train_as_well(tiny: Tiny, tmp_path: Path, per_dispatch: int) -> None:
+@pytest.mark.parametrize(("per_dispatch", "windows"), [(1, [5, 10, 15, 20, 23]), (4, [7, 11, 15, 23])])
+def test_windows_end_at_the_first_end_of_a_dispatch(
+    tiny: Tiny, tmp_path: Path, per_dispatch: int, windows: list[int]
+) -> None:
     config = tiny(train__epochs=1, train__steps_per_dispatch=per_dispatch)
     result = hamjax.train(config, tmp_path / "run")
     assert result is not None
     assert int(result.state.step) == EPOCH
     steps = [line["step"] for line in read_records(tmp_path / "run" / "metrics.jsonl") if "train/loss" in line]
-    assert steps == [5, 10, 15, 20, 23]
+    assert steps == windows
 
 
 # The commands, as a user gives them.
@@ -205,7 +192,7 @@ def test_evaluating_a_checkpoint_reproduces_the_report(finished: Path, unreporte
     assert {p.name for p in (tmp_path / "out").iterdir()} == set(REPORT)
 
 
-@pytest.mark.parametrize(("asked", "name", "step"), [("last", "last", 46), ("40", "last", 40)])
+@pytest.mark.parametrize(("asked", "name", "step"), [("last", "last", 46), ("43", "last", 43)])
 def test_a_checkpoint_can_be_chosen(finished: Path, asked: str, name: str, step: int) -> None:
     report = hamjax.evaluate(finished, checkpoint=asked, split="val")
     assert report.summary["checkpoint"] == {"name": name, "step": step}

@@ -21,7 +21,7 @@ from hamjax.data.metadata import CLASSES
 from hamjax.data.synthetic import SyntheticSource
 from hamjax.ensemble import Ensemble
 from hamjax.errors import UserError
-from hamjax.evaluate import evaluate_external, evaluate_run
+from hamjax.evaluation_run import evaluate_external, evaluate_run
 from hamjax.judgement import EvalReport
 from hamjax.metrics.classification import softmax
 from hamjax.predict import Predictor

@@ -1,8 +1,6 @@
 """What is trained of a pretrained network, from which values, on which pixels."""
 
 import functools
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ import hamjax
 from hamjax import models
 from hamjax.config import Config
 from hamjax.errors import PreemptedError, UserError
-from hamjax.loop import Loop
 from hamjax.losses import Loss
 from hamjax.metrics.training import empty_metrics
 from hamjax.models import ModelSpec, init_variables
@@ -29,7 +26,8 @@ from hamjax.network import count_trainable, input_scale, require_fitting
 from hamjax.optim import make_optimizer
 from hamjax.pretrained import save_weights
 from hamjax.train_state import TrainState, create_train_state
-from hamjax.train_step import make_train_step, scale_images
+from hamjax.train_step import StepSettings, make_train_step, scale_images
+from tests.started import sigterm_at
 
 Tiny = Callable[..., Config]
 SMALL = functools.partial(Classifier, functools.partial(ResNet, ((4, 1),)), head="linear")
@@ -50,7 +48,7 @@ def test_what_is_frozen_stays_to_the_bit_and_the_rest_moves(frozen: str, optimiz
     model, tx = SMALL(frozen=frozen), make_optimizer(optimizer, weight_decay=0.1)
     before = create_train_state(init_variables(model, image_size=32, seed=0), tx)
     step = make_train_step(
-        model, tx, loss=Loss(class_weights=jnp.ones(7)), input_scale="unit", seed=0,
+        model, tx, loss=Loss(), input_scale="unit",
         trainable=trainable_mask(before.params, frozen),
     )  # fmt: skip
     rng = np.random.default_rng(0)
@@ -58,7 +56,7 @@ def test_what_is_frozen_stays_to_the_bit_and_the_rest_moves(frozen: str, optimiz
         "image": jnp.asarray(rng.integers(0, 256, (8, 32, 32, 3), np.uint8)),
         "label": jnp.asarray(rng.integers(0, 7, 8)),
     }
-    after, _ = jax.jit(step)(before, empty_metrics(), batch, jnp.float32(1e-2))
+    after, _ = jax.jit(step)(before, empty_metrics(), batch, StepSettings(jnp.float32(1e-2)))
     leaves = {*_flat({"params": before.params}), *_flat({"batch_stats": before.batch_stats})}
     still = {
         path for path in leaves
@@ -131,9 +129,7 @@ def test_head_only_training_keeps_the_weights_it_started_from(small: Tiny, tmp_p
     assert result.report.summary["params_total"] > result.report.summary["params_trainable"]
 
 
-def test_the_backbone_joins_in_after_freeze_epochs_also_when_resumed(
-    small: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_backbone_joins_in_after_freeze_epochs_also_when_resumed(small: Tiny, tmp_path: Path) -> None:
     two = hamjax.train(small(model__freeze_epochs=1), tmp_path / "two")
     assert two is not None
     kernels = {path: value for path, value in _backbone(two.state).items() if path.endswith("kernel")}
@@ -141,17 +137,8 @@ def test_the_backbone_joins_in_after_freeze_epochs_also_when_resumed(
     assert two.report.summary["params_trainable"] == sum(leaf.size for leaf in jax.tree.leaves(two.state.params))
 
     # Stopped within the first epoch; the weights file is gone when it goes on.
-    advance, seen = Loop._advance, []
-
-    def signalled(self: Loop, *args: Any) -> None:
-        advance(self, *args)
-        seen.append(_backbone(self.state))
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "_advance", signalled)
-        with pytest.raises(PreemptedError):
-            hamjax.train(small(model__freeze_epochs=1), tmp_path / "stopped")
+    with pytest.raises(PreemptedError):
+        hamjax.train(small(model__freeze_epochs=1), tmp_path / "stopped", on_dispatch=sigterm_at(1))
     config = small(model__freeze_epochs=1)
     (tmp_path / "start.npz").unlink()
     again = hamjax.train(config, tmp_path / "stopped")

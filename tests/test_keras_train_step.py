@@ -19,7 +19,7 @@ from hamjax.models import create_model, init_variables, normalization
 from hamjax.optim import make_optimizer
 from hamjax.pretrained import load_pretrained, read_tensors
 from hamjax.train_state import TrainState, create_train_state
-from hamjax.train_step import make_train_step
+from hamjax.train_step import StepSettings, make_train_step
 from tests.keras_networks import ORIGINALS, make_network
 
 WEIGHTS = np.array([1.55, 1.6, 1.68, 1.5, 1.52, 0.31, 1.4])  # like those of S5
@@ -58,11 +58,11 @@ def _step(name: str, start: Flat, images: np.ndarray, labels: np.ndarray) -> Tra
     """Take one step of ours from Keras's values."""
     model = create_model(name, compute_dtype="float64", dropout=False)
     tx = make_optimizer("rmsprop")
-    step = make_train_step(model, tx, loss=Loss(class_weights=jnp.asarray(WEIGHTS)), input_scale="unit", seed=0)
+    step = make_train_step(model, tx, loss=Loss(), input_scale="unit")
     state = create_train_state(traverse_util.unflatten_dict(start, sep="/"), tx)
     batch = {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
     compiled = jax.jit(step, compiler_options=QUICK)
-    return compiled(state, empty_metrics(), batch, jnp.asarray(RATE))[0]
+    return compiled(state, empty_metrics(), batch, StepSettings(jnp.asarray(RATE), class_weights=WEIGHTS))[0]
 
 
 def _assert_close(ours: Flat, theirs: Flat, what: str) -> None:

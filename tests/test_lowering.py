@@ -77,7 +77,7 @@ def _lower_train_step(experiment: Experiment, platforms: tuple[str, ...]) -> jax
         _state(experiment),
         _placed(jax.eval_shape(empty_metrics), replicated(mesh)),
         _placed(batches, split_batch(mesh, axis=1)),
-        jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh)),
+        _placed(experiment.step_settings(1e-3), replicated(mesh)),
     )
 
 

@@ -19,7 +19,7 @@ from hamjax.models.classifier import Classifier
 from hamjax.models.densenet import BN_EPSILON, DenseNet
 from hamjax.optim import make_optimizer
 from hamjax.train_state import create_train_state
-from hamjax.train_step import make_train_step
+from hamjax.train_step import StepSettings, make_train_step
 
 
 @pytest.mark.parametrize(
@@ -208,8 +208,8 @@ SLOW_TO_TRACE = [pytest.param(name, marks=pytest.mark.slow) for name in ("incept
 def test_a_bfloat16_step_keeps_shapes_and_types(name: str) -> None:
     model, tx = create_model(name, compute_dtype="bfloat16"), make_optimizer("rmsprop")
     state = create_train_state(init_variables(model, image_size=96, seed=0), tx)
-    step = make_train_step(model, tx, loss=Loss(class_weights=jnp.ones(7)), input_scale="unit", seed=0)
+    step = make_train_step(model, tx, loss=Loss(), input_scale="unit")
     batch = {"image": jnp.zeros((16, 96, 96, 3), jnp.uint8), "label": jnp.zeros(16, jnp.int32)}
-    after, _ = jax.eval_shape(step, state, empty_metrics(), batch, jnp.float32(1e-4))
+    after, _ = jax.eval_shape(step, state, empty_metrics(), batch, StepSettings(jnp.float32(1e-4)))
     kinds = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (state, after)]
     assert kinds[0] == kinds[1]

@@ -1,8 +1,6 @@
 """Losses, schedules, averages and mixed images are what others, or their formulas, say."""
 
 import functools
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ import pytest
 import hamjax
 from hamjax.config import Config
 from hamjax.errors import PreemptedError
-from hamjax.loop import Loop
 from hamjax.losses import LOSSES, Loss
 from hamjax.metrics.training import empty_metrics
 from hamjax.mixing import MIXES
@@ -27,24 +24,26 @@ from hamjax.models.densenet import DenseNet
 from hamjax.optim import SCHEDULES, Cosine, ScheduleSettings, make_optimizer
 from hamjax.telemetry import read_records
 from hamjax.train_state import average, create_train_state
-from hamjax.train_step import make_train_step
+from hamjax.train_step import StepSettings, make_train_step
+from tests.started import sigterm_at
 
 RNG = np.random.default_rng(3)
 WEIGHTS = jnp.asarray([1.55, 1.6, 1.68, 1.5, 1.52, 0.31, 1.4], jnp.float32)  # like those of S5
 LOGITS = jnp.asarray(RNG.normal(0, 3, (32, 7)), jnp.float32)
 LABELS = jnp.asarray(RNG.integers(0, 7, 32))
+EVEN = jnp.ones(7)
 ONE_HOT = jax.nn.one_hot(LABELS, 7)
 PRIOR = jnp.log(jnp.asarray([267, 444, 923, 99, 1021, 4939, 116]) / 7809)
 
 
-def _papers_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def _papers_loss(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
     losses = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)[:, 0]
-    weights = WEIGHTS.astype(losses.dtype)[labels]
+    weights = weights.astype(losses.dtype)[labels]
     return (weights * losses).sum() / len(labels)
 
 
 def test_by_default_the_loss_is_the_papers_operation_by_operation() -> None:
-    ours, plain = (str(jax.make_jaxpr(f)(LOGITS, LABELS)) for f in (Loss(class_weights=WEIGHTS), _papers_loss))
+    ours, plain = (str(jax.make_jaxpr(f)(LOGITS, LABELS, WEIGHTS)) for f in (Loss(), _papers_loss))
     assert ours == plain
 
 
@@ -56,33 +55,33 @@ def test_by_default_the_loss_is_the_papers_operation_by_operation() -> None:
 )  # fmt: skip
 def test_losses_are_keras(name: str, reference: Callable[..., Any], smoothing: float) -> None:
     expected = reference(from_logits=True, label_smoothing=smoothing)(ONE_HOT, LOGITS, sample_weight=WEIGHTS[LABELS])
-    ours = Loss(class_weights=WEIGHTS, name=name, label_smoothing=smoothing, gamma=2)(LOGITS, LABELS)
+    ours = Loss(name=name, label_smoothing=smoothing, gamma=2)(LOGITS, LABELS, WEIGHTS)
     assert float(ours) == pytest.approx(float(expected), rel=1e-4)  # Keras clips probabilities
 
 
 def test_label_smoothing_is_optax() -> None:
     expected = optax.losses.softmax_cross_entropy(LOGITS, optax.losses.smooth_labels(ONE_HOT, 0.2)).mean()
-    ours = Loss(class_weights=jnp.ones(7), label_smoothing=0.2)(LOGITS, LABELS)
+    ours = Loss(label_smoothing=0.2)(LOGITS, LABELS, EVEN)
     assert float(ours) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_a_focal_loss_of_gamma_0_is_cross_entropy_and_certainty_has_a_gradient() -> None:
-    focal = Loss(class_weights=WEIGHTS, name="focal", gamma=0.0)(LOGITS, LABELS)
-    assert float(focal) == pytest.approx(float(Loss(class_weights=WEIGHTS)(LOGITS, LABELS)), rel=1e-5)
+    focal = Loss(name="focal", gamma=0.0)(LOGITS, LABELS, WEIGHTS)
+    assert float(focal) == pytest.approx(float(Loss()(LOGITS, LABELS, WEIGHTS)), rel=1e-5)
     certain = 200 * ONE_HOT
     for gamma in (0.0, 0.5, 2.0):
-        loss = Loss(class_weights=WEIGHTS, name="focal", gamma=gamma)
-        assert np.isfinite(jax.grad(loss)(certain, LABELS)).all()
+        loss = Loss(name="focal", gamma=gamma)
+        assert np.isfinite(jax.grad(loss)(certain, LABELS, WEIGHTS)).all()
 
 
 @pytest.mark.parametrize("tau", [0.0, 1.0, 1.5])
 def test_logit_adjustment_is_menons_pairwise_formula(tau: float) -> None:
-    loss = Loss(class_weights=jnp.ones(7), name="logit_adjusted", tau=tau, log_prior=PRIOR)
+    loss = Loss(name="logit_adjusted", tau=tau)
     f, prior, y = np.asarray(LOGITS, float), np.exp(np.asarray(PRIOR, float)), np.asarray(LABELS)
     # Equation 11: log(1 + sum over y' != y of (prior[y'] / prior[y])^tau exp(f[y'] - f[y]))
     ratio = (prior / prior[y][:, None]) ** tau * np.exp(f - f[np.arange(32), y][:, None])
     ratio[np.arange(32), y] = 0
-    assert float(loss(LOGITS, LABELS)) == pytest.approx(np.log1p(ratio.sum(1)).mean(), rel=1e-5)
+    assert float(loss(LOGITS, LABELS, EVEN, PRIOR)) == pytest.approx(np.log1p(ratio.sum(1)).mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("normalize", ["batch", "sum_w"])
@@ -92,14 +91,18 @@ def test_a_mixed_target_costs_the_mixture_of_two_weighted_losses(
 ) -> None:
     kept, others = jnp.asarray(rng.random((32, 1)), jnp.float32), jnp.roll(LABELS, 1)
     targets = kept * ONE_HOT + (1 - kept) * jnp.roll(ONE_HOT, 1, axis=0)
-    loss = Loss(class_weights=WEIGHTS, name=name, normalize=normalize, label_smoothing=0.1, log_prior=PRIOR)
-    both = functools.partial(Loss, class_weights=jnp.ones(7), name=name, label_smoothing=0.1, log_prior=PRIOR)
-    each = [jnp.stack([both()(LOGITS[i : i + 1], y[i : i + 1]) for i in range(32)]) for y in (LABELS, others)]
+    loss = Loss(name=name, normalize=normalize, label_smoothing=0.1)
+    both = Loss(name=name, label_smoothing=0.1)
+    each = [
+        jnp.stack([both(LOGITS[i : i + 1], y[i : i + 1], EVEN, PRIOR) for i in range(32)]) for y in (LABELS, others)
+    ]
     shares = kept[:, 0] * WEIGHTS[LABELS], (1 - kept[:, 0]) * WEIGHTS[others]
     divisor = sum(map(jnp.sum, shares)) if normalize == "sum_w" else 32
     expected = sum((share * one).sum() for share, one in zip(shares, each, strict=True)) / divisor
-    assert float(loss(LOGITS, targets)) == pytest.approx(float(expected), rel=1e-5)
-    assert float(loss(LOGITS, ONE_HOT)) == pytest.approx(float(loss(LOGITS, LABELS)), rel=1e-5)
+    assert float(loss(LOGITS, targets, WEIGHTS, PRIOR)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(loss(LOGITS, ONE_HOT, WEIGHTS, PRIOR)) == pytest.approx(
+        float(loss(LOGITS, LABELS, WEIGHTS, PRIOR)), rel=1e-5
+    )
 
 
 # Schedule
@@ -155,10 +158,15 @@ def test_a_step_averages_what_it_made_and_evaluation_uses_it(rng: np.random.Gene
     assert (state.ema, state.eval_params, state.eval_batch_stats) == ({}, state.params, state.batch_stats)
     batch = {"image": jnp.asarray(rng.integers(0, 256, (8, 32, 32, 3), np.uint8)), "label": LABELS[:8]}
     step = jax.jit(
-        make_train_step(model, tx, loss=Loss(class_weights=WEIGHTS), input_scale="unit", seed=0, ema_decay=0.9),
+        make_train_step(model, tx, loss=Loss(), input_scale="unit", ema_decay=0.9),
         compiler_options={"xla_backend_optimization_level": 0},
     )
-    state, _ = step(create_train_state(variables, tx, ema=True), empty_metrics(), batch, jnp.float32(1e-2))
+    state, _ = step(
+        create_train_state(variables, tx, ema=True),
+        empty_metrics(),
+        batch,
+        StepSettings(jnp.float32(1e-2), class_weights=WEIGHTS),
+    )
     for name, averaged in (("params", state.eval_params), ("batch_stats", state.eval_batch_stats)):
         expected = jax.tree.map(lambda a, b: (2 * a + 9 * b) / 11, variables[name], getattr(state, name))
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), averaged, expected)
@@ -225,20 +233,11 @@ def _everything(tiny: Callable[..., Config]) -> Config:
 
 
 def test_a_run_with_every_option_goes_on_as_if_it_had_not_been_stopped(
-    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Callable[..., Config], tmp_path: Path
 ) -> None:
     undisturbed = hamjax.train(_everything(tiny), tmp_path / "undisturbed")
-    advance = Loop._advance
-
-    def signalled(self: Loop, *args: Any) -> None:
-        advance(self, *args)
-        if self.step == 6:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "_advance", signalled)
-        with pytest.raises(PreemptedError, match="step 6 of 12"):
-            hamjax.train(_everything(tiny), tmp_path / "run")
+    with pytest.raises(PreemptedError, match="step 6 of 12"):
+        hamjax.train(_everything(tiny), tmp_path / "run", on_dispatch=sigterm_at(6))
     resumed = hamjax.train(_everything(tiny), tmp_path / "run")
     assert undisturbed is not None
     assert resumed is not None

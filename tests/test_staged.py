@@ -19,7 +19,7 @@ from hamjax.pretrained import published
 from hamjax.pretrained.published import PublishedFile
 from hamjax.recipes import make_config
 from hamjax.staged import State, check
-from hamjax.train import train
+from hamjax.training_run import train
 
 ROOT = Path(__file__).parents[1]
 Tiny = Callable[..., Config]

@@ -19,7 +19,7 @@ from hamjax.models.densenet import DenseNet
 from hamjax.optim import SCHEDULES, ReduceOnPlateau, ScheduleSettings, make_optimizer, restore_schedule
 from hamjax.sharding import make_mesh, put_batch, put_replicated, split_batch
 from hamjax.train_state import TrainState, create_train_state
-from hamjax.train_step import compile_train_step, make_train_step
+from hamjax.train_step import StepSettings, compile_train_step, make_train_step
 
 WEIGHTS = np.array([1.55, 1.6, 1.68, 1.5, 1.52, 0.31, 1.4], np.float32)  # like those of S5
 DECAY = 0.02  # of adamw
@@ -51,14 +51,14 @@ def _train(
     tx = make_optimizer(optimizer, weight_decay=DECAY)
     state = put_replicated(create_train_state(init_variables(model, image_size=size, seed=2), tx), mesh)
     step = compile_train_step(
-        make_train_step(model, tx, loss=Loss(class_weights=jnp.asarray(WEIGHTS)), input_scale="unit", seed=0, mix=mix),
+        make_train_step(model, tx, loss=Loss(), input_scale="unit", mix=mix),
         unroll=True,
         compiler_options=QUICK,
     )
-    losses = []
+    losses, settings = [], StepSettings(jnp.asarray(rate), class_weights=WEIGHTS)
     for batch in batches:
         metrics = put_replicated(empty_metrics(), mesh)
-        state, metrics = step(state, metrics, put_batch(batch, split_batch(mesh, 1)), jnp.asarray(rate))
+        state, metrics = step(state, metrics, put_batch(batch, split_batch(mesh, 1)), settings)
         losses.append(compute(metrics)["loss"])
     return state, losses
 
@@ -87,7 +87,7 @@ def test_weighted_loss_is_keras() -> None:
     image, label = batch["image"][0] / np.float32(255), batch["label"][0]
     expected = reference.train_on_batch(image, label, class_weight=dict(enumerate(WEIGHTS.tolist())))
     logits = model.apply({"params": params}, image)
-    ours = Loss(class_weights=jnp.asarray(WEIGHTS))(logits, jnp.asarray(label))
+    ours = Loss()(logits, jnp.asarray(label), jnp.asarray(WEIGHTS))
     assert float(ours) == pytest.approx(float(np.squeeze(expected)), rel=1e-6)
 
 
@@ -97,7 +97,7 @@ def test_loss_reductions() -> None:
     losses = -np.log(np.exp(logits)[np.arange(9), labels] / np.exp(logits).sum(1))
     weights = WEIGHTS[labels]
     for normalize, divisor in (("batch", 9), ("sum_w", weights.sum())):
-        loss = Loss(class_weights=jnp.asarray(WEIGHTS), normalize=normalize)(jnp.asarray(logits), jnp.asarray(labels))
+        loss = Loss(normalize=normalize)(jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(WEIGHTS))
         assert float(loss) == pytest.approx((weights * losses).sum() / divisor, rel=1e-5)
 
 
@@ -202,11 +202,12 @@ def test_one_device_and_eight_agree_in_float32(name: str) -> None:
 def test_several_steps_a_dispatch_are_the_same_steps(float64: None, unroll: bool) -> None:
     model, batches, mesh = _network("cnn", "float64"), _batches(4, 16, 8), make_mesh()
     tx = make_optimizer("adam")
-    step = make_train_step(model, tx, loss=Loss(class_weights=jnp.asarray(WEIGHTS)), input_scale="unit", seed=0)
+    step = make_train_step(model, tx, loss=Loss(), input_scale="unit")
     stacked = {name: np.concatenate([batch[name] for batch in batches]) for name in ("image", "label")}
     state = put_replicated(create_train_state(init_variables(model, image_size=16, seed=2), tx), mesh)
+    settings = StepSettings(jnp.asarray(1e-3), class_weights=WEIGHTS)
     state, metrics = compile_train_step(step, unroll=unroll, compiler_options=QUICK)(
-        state, put_replicated(empty_metrics(), mesh), put_batch(stacked, split_batch(mesh, 1)), jnp.asarray(1e-3)
+        state, put_replicated(empty_metrics(), mesh), put_batch(stacked, split_batch(mesh, 1)), settings
     )
     expected, losses = _train(model, "adam", batches, jax.devices(), 1e-3)
     close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-10)
@@ -218,13 +219,13 @@ def test_a_step_compiles_once_and_moves_nothing_unasked() -> None:
     model, batches, mesh = _network("cnn", "float32"), _batches(5, 16, 8), make_mesh()
     tx = make_optimizer("adam")
     step = compile_train_step(
-        make_train_step(model, tx, loss=Loss(class_weights=jnp.ones(7)), input_scale="unit", seed=0),
+        make_train_step(model, tx, loss=Loss(), input_scale="unit"),
         unroll=True,
     )
     state = put_replicated(create_train_state(init_variables(model, image_size=16, seed=2), tx), mesh)
-    metrics, rate = put_replicated((empty_metrics(), jnp.float32(1e-3)), mesh)
+    metrics, settings = put_replicated((empty_metrics(), StepSettings(np.float32(1e-3))), mesh)
     placed = [put_batch(batch, split_batch(mesh, 1)) for batch in batches]
     for i, batch in enumerate(placed):
         with jax.transfer_guard("disallow" if i > 1 else "allow"):
-            state, metrics = step(state, metrics, batch, rate)
+            state, metrics = step(state, metrics, batch, settings)
     assert step._cache_size() == 1  # pyright: ignore[reportFunctionMemberAccess]

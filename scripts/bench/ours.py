@@ -13,7 +13,7 @@ from hamjax.metrics.training import compute, empty_metrics
 from hamjax.models import create_model
 from hamjax.optim import make_optimizer
 from hamjax.train_state import create_train_state
-from hamjax.train_step import compile_train_step, make_eval_step, make_train_step
+from hamjax.train_step import StepSettings, compile_train_step, make_eval_step, make_train_step
 
 
 class Ours:
@@ -32,22 +32,22 @@ class Ours:
         compiler_options: dict[str, str] | None = None,
     ) -> None:
         model, tx = create_model(name, compute_dtype=dtype, dropout=False), make_optimizer(optimizer)
-        step = make_train_step(model, tx, loss=Loss(class_weights=jnp.ones(7)), input_scale="unit", seed=0)
+        step = make_train_step(model, tx, loss=Loss(), input_scale="unit")
         self._state, self._metrics = create_train_state(variables, tx), empty_metrics()
-        self._rate, self._per_dispatch = jnp.asarray(learning_rate), steps_per_dispatch
+        self._settings, self._per_dispatch = StepSettings(jnp.asarray(learning_rate)), steps_per_dispatch
         self._batch = jax.device_put(batch)
         self._stacked = {k: jnp.stack([v] * steps_per_dispatch) for k, v in self._batch.items()}
         self._eval_step = make_eval_step(model, "unit")
         options = chosen_options(name) if compiler_options is None else compiler_options
         dispatch: Any = compile_train_step(step, unroll=jax.default_backend() == "cpu", compiler_options=options)
-        self._dispatch = dispatch.lower(self._state, self._metrics, self._stacked, self._rate).compile()
+        self._dispatch = dispatch.lower(self._state, self._metrics, self._stacked, self._settings).compile()
 
     def losses(self, steps: int) -> list[float]:
         """Take steps; return each one's loss. Metrics are per dispatch, so it must be one step."""
         assert self._per_dispatch == 1
         losses = []
         for _ in range(steps):
-            self._state, metrics = self._dispatch(self._state, empty_metrics(), self._stacked, self._rate)
+            self._state, metrics = self._dispatch(self._state, empty_metrics(), self._stacked, self._settings)
             losses.append(compute(metrics)["loss"])
         return losses
 
@@ -86,7 +86,7 @@ class Ours:
         return facts if peak is None else facts | {"peak_memory_bytes": peak}
 
     def _advance(self) -> None:
-        self._state, self._metrics = self._dispatch(self._state, self._metrics, self._stacked, self._rate)
+        self._state, self._metrics = self._dispatch(self._state, self._metrics, self._stacked, self._settings)
 
 
 def _cost(stage: Any) -> dict[str, float]:
