@@ -56,8 +56,8 @@ def require_usable(most: int, steps_per_epoch: int, num_steps: int) -> None:
     largest = min(steps_per_epoch, num_steps)
     if most > largest:
         raise UserError(
-            f"train.steps_per_dispatch={most}: expected at most the {largest} steps of an epoch of this run, since a "
-            f"dispatch ends where an epoch does; set --config.train.steps_per_dispatch={largest} or lower."
+            f"train.steps_per_dispatch={most}: expected at most {largest}, the steps of an epoch of this run, since a "
+            f"dispatch ends where an epoch does; set --config.train.steps_per_dispatch={largest} or less."
         )
 
 
@@ -77,22 +77,20 @@ def _stretches(step: int, num_steps: int, steps_per_epoch: int) -> Iterator[int]
 def _choose_sizes(lengths: Sequence[int], most: int) -> tuple[int, int]:
     """Return two numbers of steps, long and short, that divide every length into few dispatches.
 
-    The short one need not be the remainder: 8 and 7 divide 30 = 2 x 8 + 2 x 7 as well as 29 = 8 + 3 x 7. Only where no
+    The short one is not always a remainder: 8 and 7 divide both 30 = 2 x 8 + 2 x 7 and 29 = 8 + 3 x 7. Only where no
     short one does (a run of 89 steps cut off inside an epoch of 29, K = 16) is the long one less than K.
     """
 
-    def excess(pair: tuple[int, int]) -> int:
-        """Return the most dispatches that a length takes beyond ceil(length / K)."""
-        counts = [_divide(length, *pair) for length in lengths]
-        return max(
-            most**2 if count is None else sum(count) + -length // most
-            for count, length in zip(counts, lengths, strict=True)
-        )
+    def cost(pair: tuple[int, int]) -> tuple[int, int]:
+        """Return the most dispatches of a length beyond ceil(length / K), and the short ones of all lengths."""
+        counts = [_divide(length, *pair) or (most**2, most**2) for length in lengths]
+        excess = max(sum(count) + -length // most for count, length in zip(counts, lengths, strict=True))
+        return excess, sum(short for _, short in counts)
 
     best = most, 1
     for long in range(most, 0, -1):
-        best = min([best, *((long, short) for short in range(long, 0, -1))], key=excess)
-        if excess(best) <= MOST_EXCESS:
+        best = min([best, *((long, short) for short in range(long, 0, -1))], key=cost)
+        if cost(best)[0] <= MOST_EXCESS:
             break
     return best
 
