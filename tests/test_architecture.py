@@ -106,26 +106,26 @@ def test_data_rooms_never_import_jax() -> None:
         assert not {name for name in _imports(path) if name.split(".")[0] in ("jax", "flax")}, path
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_no_pmap_and_no_pickle(path: Path) -> None:
-    text = path.read_text()
-    assert "jax.pmap" not in text
-    assert "import pickle" not in text
-    assert "allow_pickle=True" not in text
+def test_no_file_lets_numpy_read_pickles() -> None:
+    given = [node for path in FILES for node in ast.walk(ast.parse(path.read_text()))
+             if isinstance(node, ast.keyword) and node.arg == "allow_pickle"]  # fmt: skip
+    assert given
+    assert {ast.unparse(keyword.value) for keyword in given} == {"False"}
 
 
 def test_public_names_are_what_is_promised() -> None:
     import hamjax
 
-    assert set(hamjax.__all__) >= {
+    assert sorted(hamjax.__all__) == [
         "Config",
         "create_model",
         "evaluate",
+        "evaluate_external",
         "init_variables",
         "load_pretrained",
         "make_config",
         "train",
-    }
+    ]
     assert all(hasattr(hamjax, name) for name in hamjax.__all__)
     assert "tensorflow" not in sys.modules
 

@@ -46,7 +46,7 @@ def test_no_flipped_bit_is_read_as_what_was_written(tmp_path: Path, rng: np.rand
     with Checkpoints(tmp_path, {}) as checkpoints:
         checkpoints.save(state, {}, step=7)
         checkpoints.wait()
-        passed = 0
+        harmless = []
         file = max((tmp_path / "last" / "7").rglob("d/*"), key=lambda path: path.stat().st_size)
         whole = file.read_bytes()
         for place in range(0, len(whole), len(whole) // 20):
@@ -56,5 +56,6 @@ def test_no_flipped_bit_is_read_as_what_was_written(tmp_path: Path, rng: np.rand
             with contextlib.suppress(UserError):
                 found, _ = checkpoints.restore("last", 7, state)
                 np.testing.assert_array_equal(found["params"], state["params"])
-                passed += 1
-        assert passed < 5  # bytes that nobody reads
+                harmless.append(place)
+    # The numbers come first, and hardly compress; behind them are a few bytes that nobody reads.
+    assert min(harmless, default=len(whole)) > 0.9 * state["params"].nbytes

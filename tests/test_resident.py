@@ -12,13 +12,23 @@ import pytest
 from hamjax import train
 from hamjax.config import Config
 from hamjax.data.augment import Augmentation, draw_affines, warp
+from hamjax.data.pipeline import TrainSource
 from hamjax.errors import UserError
 from hamjax.resident import look_up, put_images, read_batch, require_room, warp_images
 from hamjax.sharding import make_mesh, put_batch, put_replicated, split_batch
-from tests import test_pipeline
 
-SOURCE = dataclasses.replace(test_pipeline.SOURCE, batch_size=16, steps_per_epoch=2, num_steps=6)
-IMAGES = SOURCE.images
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 255, (50, 12, 12, 3), dtype=np.uint8)
+SOURCE = TrainSource(
+    images=IMAGES,
+    labels=RNG.integers(0, 7, 50).astype(np.int32),
+    epoch_rows=np.arange(5, 45),
+    batch_size=16,
+    steps_per_epoch=2,
+    num_steps=6,
+    seed=4,
+    augmentation=Augmentation(),
+)
 
 
 def test_the_device_and_the_host_differ_by_one_grey_level_in_ten_thousand_pixels(rng: np.random.Generator) -> None:
