@@ -42,6 +42,25 @@ def _user_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
 
 
+@pytest.fixture(scope="module")
+def quick_compiler() -> Iterator[None]:
+    """Compile without optimizing: for files of programs that are large or many, and that run briefly.
+
+    Not for files that use `finished`: a run is equal to the bit only to runs that were compiled alike.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()  # what was compiled so is not to serve later files
+
+
+@pytest.fixture
+def compiled(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
+    """Return a function that names what JAX has compiled so far in this test."""
+    with jax.log_compiles(), caplog.at_level("WARNING", logger="jax"):
+        yield lambda: [line for line in caplog.messages if line.startswith("Compiling")]
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Draw the same in a test whatever tests ran before it."""

@@ -95,11 +95,13 @@ def save_all(name: str, folder: Path) -> None:
     """Write three files of one network, and what it does with images of 96 x 96.
 
     notop.h5 and notop.weights.h5 as Keras 3 saves them, top.h5 named as published, and
-    reference.npz.
+    reference.npz, which also has the epsilon of every batch normalisation.
     """
     network = make_network(name)
     network.save_weights(folder / "notop.weights.h5")
     save_legacy(network, folder / "notop.h5")
     save_legacy(with_top(network), folder / "top.h5")
     name_as_published(folder / "top.h5")
-    np.savez(folder / "reference.npz", **run(name, network, 96))  # pyright: ignore[reportArgumentType]
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    reference = run(name, network, 96) | {"epsilons": np.array([norm.epsilon for norm in norms])}
+    np.savez(folder / "reference.npz", **reference)  # pyright: ignore[reportArgumentType]

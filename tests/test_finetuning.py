@@ -29,6 +29,8 @@ from hamjax.train_state import TrainState, create_train_state
 from hamjax.train_step import StepSettings, make_train_step, scale_images
 from tests.started import sigterm_at
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 Tiny = Callable[..., Config]
 SMALL = functools.partial(Classifier, functools.partial(ResNet, ((4, 1),)), head="linear")
 

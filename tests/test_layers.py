@@ -20,6 +20,8 @@ from hamjax.models.convolution import (
 from hamjax.models.normalization import BatchNorm
 from hamjax.models.pooling import average_pool_2x2, average_pool_3x3, max_pool
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 SHAPES = [((3, 3), 1, "SAME"), ((1, 7), 1, "SAME"), ((5, 5), 1, "SAME"), ((3, 3), 2, 0), ((7, 7), 2, 3), ((1, 1), 2, 0)]
 
 

@@ -27,6 +27,8 @@ from hamjax.train_state import average, create_train_state
 from hamjax.train_step import StepSettings, make_train_step
 from tests.started import sigterm_at
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 RNG = np.random.default_rng(3)
 WEIGHTS = jnp.asarray([1.55, 1.6, 1.68, 1.5, 1.52, 0.31, 1.4], jnp.float32)  # like those of S5
 LOGITS = jnp.asarray(RNG.normal(0, 3, (32, 7)), jnp.float32)

@@ -23,6 +23,8 @@ from hamjax.pretrained.published import PublishedFile, imagenet_class_names, pub
 from tests import keras_networks
 from tests.web_server import Server, serve
 
+pytestmark = pytest.mark.usefixtures("quick_compiler")
+
 Files = Callable[[str], Path]
 
 
