@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from hamjax.recipes import make_config
     from hamjax.training_run import train
 
-__version__ = metadata.version("hamjax")
+try:
+    __version__ = metadata.version("hamjax")
+except metadata.PackageNotFoundError:  # run from a clone, as on a machine where nothing can be installed
+    __version__ = "unknown"
 __all__ = [
     "Config",
     "create_model",

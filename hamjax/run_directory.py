@@ -12,12 +12,9 @@ import dataclasses
 import hashlib
 import json
 import os
-import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +26,11 @@ from hamjax.config import Config
 from hamjax.data import splits
 from hamjax.data.metadata import Metadata, from_rows
 from hamjax.data.tables import read_table
+from hamjax.environment import environment
 from hamjax.errors import UserError, name_some
 from hamjax.experiment import Experiment, run_identity
 from hamjax.limits import validate
 
-PACKAGES = ("hamjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy",
-            "tensorflow-datasets", "opencv-python-headless", "pillow", "scikit-learn")  # fmt: skip
 # What config.json must hold, and what it may.
 NEEDED = {"config": dict, "data_fingerprint": str, "split_fingerprint": str}
 DESCRIPTIVE = {"command": str, "environment": dict}
@@ -198,19 +194,6 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         ) from error
 
 
-def environment() -> dict[str, Any]:
-    """Describe what the run runs on."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": jax.devices()[0].device_kind,
-        "devices": jax.device_count(),
-        "processes": jax.process_count(),
-        "revision": _revision(),
-        "packages": {name: _version(name) for name in PACKAGES},
-    }
-
-
 def _read_run(workdir: Path) -> dict[str, Any]:
     stored = _read(workdir)
     if stored is None:
@@ -232,20 +215,3 @@ def _read(workdir: Path) -> dict[str, Any] | None:
     if wrong:
         raise UserError(f"{path}: expected what a run wrote, got other {', '.join(wrong)}; restore or remove it.")
     return given
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _revision() -> str:
-    """Return the git revision of the code, with + if it was changed, or `unknown`."""
-    folder = Path(__file__).parent
-    try:
-        command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"

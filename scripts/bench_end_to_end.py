@@ -13,7 +13,6 @@ steps then reaches 1.00, whatever the machine.
 
 import argparse
 import contextlib
-import statistics
 import sys
 import tempfile
 import time
@@ -22,63 +21,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from bench.end_to_end import Interleaved, save_seconds, summarize
 from bench.measure import table, write_result
 
 from hamjax.checkpoint import Checkpoints
-from hamjax.data.pipeline import batches
-from hamjax.dispatch import stack_batches
-from hamjax.dispatch_plan import crosses
 from hamjax.errors import UserError
-from hamjax.experiment import Experiment, build_experiment, steps_per_dispatch
+from hamjax.experiment import build_experiment, steps_per_dispatch
 from hamjax.loop import Loop, Validation
 from hamjax.preemption import StopRequest
 from hamjax.recipes import make_config
-from hamjax.sharding import put_batch, split_batch
 
 WARM_UP = 2  # windows
 NOT_VALIDATED = Validation(accuracy=0.0, balanced_accuracy=-1.0, loss=0.0, values={}, alarm=None)
-
-
-class Interleaved:
-    """Takes the held batch's steps after each window of a loop; what the loop calls after every dispatch.
-
-    Attributes:
-        windows: of each counted window: seconds a step of the loop and of the held batch, and the share of waiting.
-        waits: seconds that each dispatch of these windows waited for its batches.
-    """
-
-    def __init__(self, loop: Loop, window: int, per_dispatch: int) -> None:
-        experiment = loop.experiment
-        (chunk,) = stack_batches(batches(experiment.train_source(), num_threads=0), [per_dispatch])
-        self._held = put_batch(chunk, split_batch(experiment.mesh, axis=1))
-        self._loop, self._window, self._per_dispatch = loop, window, per_dispatch
-        self._last, self._opened_at, self._opened = 0, 0, time.perf_counter()
-        self.windows: list[dict[str, float]] = []
-        self.waits: list[float] = []
-
-    def __call__(self, step: int) -> None:
-        """Note the dispatch that ends at a step; at the end of a window, take the held batch's steps."""
-        self.waits.append(self._loop.meter.last_wait)
-        before, self._last = self._last, step
-        if not crosses(self._window, before, step):
-            return
-        jax.block_until_ready(self._loop.state)
-        waited = self._loop.meter.rates()["throughput__data_wait_share"]
-        taken = step - self._opened_at
-        real = (time.perf_counter() - self._opened) / taken
-        held = self._take_held(max(1, round(taken / self._per_dispatch)))
-        if not crosses(self._loop.experiment.steps_per_epoch, self._opened_at, step):
-            self.windows.append({"real": real, "held": held, "data_wait_share": waited})
-        self._opened_at, self._opened = step, time.perf_counter()
-
-    def _take_held(self, dispatches: int) -> float:
-        """Return the seconds of a step on the held batch."""
-        loop, start = self._loop, time.perf_counter()
-        for _ in range(dispatches):
-            loop.state, loop.metrics = loop.dispatch(0, loop.state, loop.metrics, self._held, loop.settings)
-        jax.block_until_ready(loop.state)
-        return (time.perf_counter() - start) / (dispatches * self._per_dispatch)
 
 
 class StandIn:
@@ -171,39 +125,9 @@ def _time_loop(args: argparse.Namespace, model: str, size: int, workdir: Path) -
         hooks.append(Interleaved(loop, args.window, steps_per_dispatch(config)))
         loop.run()
         loop.records.close()
-        saves = [_save_seconds(loop) for _ in range(3)]
+        saves = [save_seconds(loop) for _ in range(3)]
         checkpoints.wait()
-    return _summarize(experiment, hooks[0], saves, args.batch_size)
-
-
-def _save_seconds(loop: Loop) -> float:
-    """Return how long a loop stands still for a checkpoint, the one before being written out."""
-    loop.checkpoints.wait()
-    start = time.perf_counter()
-    loop.save()
-    return time.perf_counter() - start
-
-
-def _summarize(experiment: Experiment, timed: Interleaved, saves: list[float], batch_size: int) -> dict[str, Any]:
-    windows = timed.windows[WARM_UP:]
-    if not windows:
-        raise UserError(
-            f"expected windows in which no epoch ends, got epochs of {experiment.steps_per_epoch} steps; use a smaller "
-            "--window, a smaller --batch-size or more images."
-        )
-    seconds = {kind: [window[kind] for window in windows] for kind in ("real", "held")}
-    ratios = [held / real for real, held in zip(seconds["real"], seconds["held"], strict=True)]
-    return {
-        "image_size": experiment.config.data.image_size,
-        "images_note": experiment.dataset.images_note,
-        "loop_images_per_second": batch_size / statistics.median(seconds["real"]),
-        "held_images_per_second": batch_size / statistics.median(seconds["held"]),
-        "ratio": {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)},
-        "data_wait_share": statistics.median(window["data_wait_share"] for window in windows),
-        "wait_seconds": {"median": statistics.median(timed.waits), "p95": float(np.quantile(timed.waits, 0.95))},
-        "checkpoint_blocking_seconds": statistics.median(saves),
-        "seconds_per_step": seconds,
-    }
+    return summarize(experiment, hooks[0], saves, args.batch_size, WARM_UP)
 
 
 if __name__ == "__main__":

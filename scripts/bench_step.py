@@ -115,7 +115,8 @@ class Factory:
             from bench.torch_peer import TorchPeer as kind
 
             device = "cpu" if jax.default_backend() == "cpu" else "cuda"
-            more |= {"device": device, "compiled": name == "torch_compiled"}
+            best = "max-autotune" if device == "cuda" else "default"
+            more |= {"device": device, "compiled": best if name == "torch_compiled" else None}
         print(f"making {name} in {dtype}", flush=True)
         width = np.float64 if dtype == "float64" else np.float32
         variables = jax.tree.map(lambda x: x.astype(width), self._variables)

@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "hamjax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ANY_ROOM = {"errors", "download", "archive"}
 LEAVES = {"averaging", "losses", "mixing", "metrics", "optim", "sharding", "distributed", "preemption", "compiler",
-          "telemetry", "profiling", "quiet", "gradcam", "checksums", "dispatch_plan", "train_state", "data", "models",
-          *ANY_ROOM}  # fmt: skip
+          "telemetry", "profiling", "quiet", "gradcam", "environment", "checksums", "dispatch_plan", "train_state",
+          "data", "models", *ANY_ROOM}  # fmt: skip
 MAY_IMPORT = {
     "config": set(),
     "checkpoint": {"checksums", "distributed", "quiet"},
@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "plan": {"config", "data"},
     "experiment": {"config", "data", "metrics", "models", "network", "optim", "parts", "plan", "sharding",
                    "train_state", "train_step"},
-    "run_directory": {"config", "data", "experiment", "limits"},
+    "run_directory": {"config", "data", "environment", "experiment", "limits"},
     "judgement": {"data", "metrics"},
     "predict": {"averaging", "config", "data", "experiment", "gradcam", "network", "sharding",
                 "train_state", "train_step"},

@@ -1,23 +1,66 @@
 """hamjax's own step, as the training loop compiles it, on one held batch."""
 
 import time
-from typing import Any
+from typing import Any, Self
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from hamjax.compiler import compiler_options as chosen_options
 from hamjax.losses import Loss
-from hamjax.metrics.training import compute, empty_metrics
 from hamjax.models import create_model
 from hamjax.optim import make_optimizer
+from hamjax.sharding import make_mesh, put_batch, put_replicated, split_batch
 from hamjax.train_state import create_train_state
 from hamjax.train_step import StepSettings, compile_train_step, make_eval_step, make_train_step
 
+MEMORY = 32  # steps whose losses are remembered: as many as a dispatch has at most here
+
+
+@flax.struct.dataclass
+class RecentLosses:
+    """The losses of the last steps, oldest first: what a step counts here in place of clu's averages.
+
+    Single losses can so be read from a dispatch of many steps; and clu need not be there.
+    """
+
+    losses: jax.Array
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Start with none."""
+        return cls(jnp.zeros(MEMORY, jnp.float32))
+
+    @classmethod
+    def single_from_model_output(cls, *, loss: jax.Array, logits: jax.Array, labels: jax.Array) -> Self:
+        """Take a step's loss."""
+        del logits, labels
+        return cls(jnp.full(MEMORY, loss, jnp.float32))
+
+    def merge(self, other: Self) -> Self:
+        """Append the newest loss of another."""
+        return self.replace(losses=jnp.append(self.losses[1:], other.losses[-1]))  # pyright: ignore
+
 
 class Ours:
-    """State, compiled step, and the batch it is timed on."""
+    """State, compiled step, and the batch it is timed on.
+
+    Args:
+        name: of the network.
+        variables: to start from.
+        batch: image [B, S, S, 3] uint8 and label [B].
+        optimizer: its name.
+        learning_rate: constant.
+        dtype: to compute in.
+        steps_per_dispatch: K.
+        compiler_options: of XLA; by default those that training uses.
+        trainable: a tree like the parameters, false for those that get no gradient.
+
+    Attributes:
+        mesh: of one device.
+    """
 
     def __init__(
         self,
@@ -30,26 +73,41 @@ class Ours:
         dtype: str,
         steps_per_dispatch: int = 1,
         compiler_options: dict[str, str] | None = None,
+        trainable: Any = None,
     ) -> None:
         model, tx = create_model(name, compute_dtype=dtype, dropout=False), make_optimizer(optimizer)
-        step = make_train_step(model, tx, loss=Loss(), input_scale="unit")
-        self._state, self._metrics = create_train_state(variables, tx), empty_metrics()
-        self._settings, self._per_dispatch = StepSettings(jnp.asarray(learning_rate)), steps_per_dispatch
-        self._batch = jax.device_put(batch)
-        self._stacked = {k: jnp.stack([v] * steps_per_dispatch) for k, v in self._batch.items()}
+        step = make_train_step(model, tx, loss=Loss(), input_scale="unit", trainable=trainable)
+        # Placed as the training loop places them: its program is then the same one, and comes from the same cache.
+        self.mesh = make_mesh(jax.devices()[:1])
+        state, metrics = create_train_state(variables, tx), RecentLosses.empty()
+        self._state, self._metrics = put_replicated((state, metrics), self.mesh)
+        self._per_dispatch = steps_per_dispatch
+        self.set_rate(learning_rate)
+        self._batch = put_batch(batch, split_batch(self.mesh))
+        stacked = {key: np.stack([value] * steps_per_dispatch) for key, value in batch.items()}
+        self._stacked = put_batch(stacked, split_batch(self.mesh, axis=1))
         self._eval_step = make_eval_step(model, "unit")
         options = chosen_options(name) if compiler_options is None else compiler_options
         dispatch: Any = compile_train_step(step, unroll=jax.default_backend() == "cpu", compiler_options=options)
         self._dispatch = dispatch.lower(self._state, self._metrics, self._stacked, self._settings).compile()
 
+    def set_rate(self, learning_rate: float) -> None:
+        """Take the next steps at another rate, without compiling anything."""
+        dtype = np.float64 if jax.config.read("jax_enable_x64") else np.float32
+        self._settings = put_replicated(StepSettings(np.asarray(learning_rate, dtype)), self.mesh)
+
+    @property
+    def state(self) -> Any:
+        """The state after the last step."""
+        return self._state
+
     def losses(self, steps: int) -> list[float]:
-        """Take steps; return each one's loss. Metrics are per dispatch, so it must be one step."""
-        assert self._per_dispatch == 1
-        losses = []
-        for _ in range(steps):
-            self._state, metrics = self._dispatch(self._state, empty_metrics(), self._stacked, self._settings)
-            losses.append(compute(metrics)["loss"])
-        return losses
+        """Take steps, whole dispatches of them; return the losses of the first ones."""
+        losses: list[float] = []
+        while len(losses) < steps:
+            self._advance()
+            losses += np.asarray(self._metrics.losses)[-self._per_dispatch :].tolist()
+        return losses[:steps]
 
     def train(self, steps: int) -> None:
         """Take steps, as many a dispatch as the loop does."""
@@ -84,6 +142,10 @@ class Ours:
         facts = {"bytes_accessed": _cost(self._dispatch)["bytes accessed"], "planned_memory_bytes": needed}
         peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
         return facts if peak is None else facts | {"peak_memory_bytes": peak}
+
+    def dispatch(self, state: Any, metrics: Any, batches: Any) -> tuple[Any, Any]:
+        """Call the compiled steps on another state and other batches of the same shapes."""
+        return self._dispatch(state, metrics, batches, self._settings)
 
     def _advance(self) -> None:
         self._state, self._metrics = self._dispatch(self._state, self._metrics, self._stacked, self._settings)

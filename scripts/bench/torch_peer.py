@@ -29,7 +29,7 @@ class TorchPeer:
         learning_rate: constant.
         dtype: `float32` or `float64`, or `bfloat16` for autocast.
         device: `cpu` or `cuda`.
-        compiled: by torch.compile.
+        compiled: the mode of torch.compile, or None for eager.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class TorchPeer:
         learning_rate: float,
         dtype: str,
         device: str,
-        compiled: bool,
+        compiled: str | None,
     ) -> None:
         self._on_gpu = device == "cuda"
         self._device, self._mixed = device, dtype == "bfloat16"
@@ -56,7 +56,7 @@ class TorchPeer:
         self._model.to(device=device, memory_format=torch.channels_last)
         if compiled:
             # Not Module.compile: of an nn.Sequential that compiles each of the layers by itself.
-            self._model = torch.compile(self._model, mode="max-autotune" if self._on_gpu else "default")
+            self._model = torch.compile(self._model, mode=compiled)
         parameters = [p for p in self._model.parameters() if p.requires_grad]
         self._optimizer = (keras_adam if optimizer == "adam" else KerasRMSprop)(parameters, learning_rate)
 

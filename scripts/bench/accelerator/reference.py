@@ -1,0 +1,113 @@
+"""What a right step does on a held batch: five losses and the size of every gradient, in float32 on a CPU.
+
+    python scripts/bench_accelerator.py --make-reference [--networks cnn resnet50]
+
+The losses are to fall slowly, so that five steps in bfloat16 stay close to five in float32. For the CNN a hundredth of
+the recipe's rate does that. For the others it takes a ten-thousandth: RMSprop's first steps are nearly the sign of the
+gradient times the rate, and at a hundredth ResNet50's loss falls from 2.2 to 0.2 in a single one. Losses alone cannot
+tell that one layer gets no gradient: its share of so small a fall is below 1e-3. So the root mean square of every
+kernel's gradient is compared, too, as the optimizer has averaged it.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from bench.ours import Ours
+from hamjax.environment import environment
+from hamjax.models import create_model, init_variables
+from hamjax.recipes import MODELS
+
+FILE = Path(__file__).with_name("reference.json")
+STEPS = 5
+TOLERANCE = 2e-2  # of a loss
+GRADIENT_FACTOR = 1.5  # bfloat16 moves the size of a gradient by a quarter at most where it was looked at
+SLOWNESS = {"cnn": 1e-2, "resnet50": 1e-4, "inceptionv3": 1e-4, "densenet201": 1e-4}
+MADE_FOR = [("cnn", 32), *((model, 224) for model in SLOWNESS)]  # at batch 16
+BATCH_SIZE = 16
+
+
+class Problem:
+    """A batch and the weights to start from, the same on every machine."""
+
+    def __init__(self, model: str, image_size: int, batch_size: int) -> None:
+        rng = np.random.default_rng(0)
+        shape = (batch_size, image_size, image_size, 3)
+        self.batch = {
+            "image": rng.integers(0, 256, shape, dtype=np.uint8),
+            "label": rng.integers(0, 7, batch_size).astype(np.int32),
+        }
+        self.variables = init_variables(create_model(model), image_size=image_size, seed=0)
+        self.optimizer: str = MODELS[model]["optimizer.name"]
+        self.rate: float = MODELS[model]["optimizer.learning_rate"]
+        self.slow_rate = self.rate * SLOWNESS[model]
+        self.name = f"{model}_{image_size}px_batch{batch_size}"
+
+
+def check(problem: Problem, ours: Any, steps: int = STEPS) -> dict[str, Any]:
+    """Take the first steps, and compare them with the reference where there is one.
+
+    Returns:
+        `losses`, `passed`, and `against`: what was compared.
+    """
+    losses = ours.losses(steps)
+    result: dict[str, Any] = {"losses": losses}
+    if not np.isfinite(losses).all():
+        return result | {"passed": False, "against": "finite losses"}
+    references = json.loads(FILE.read_text())["references"] if FILE.exists() else {}
+    if problem.name not in references or steps < STEPS:
+        return result | {"passed": True, "against": "finite losses alone"}
+    expected = references[problem.name]
+    off = float(np.abs(np.subtract(losses, expected["losses"])).max())
+    wrong = _wrong_gradients(gradient_sizes(ours.state), expected["gradients"])
+    return result | {
+        "passed": off <= TOLERANCE and not wrong,
+        "against": f"losses within {TOLERANCE:g}, gradients within a factor of {GRADIENT_FACTOR:g}",
+        "off": off,
+        "wrong_gradients": wrong,
+    }
+
+
+def gradient_sizes(state: Any) -> dict[str, float]:
+    """Return the root mean square that the optimizer has averaged of each kernel's gradients, by path."""
+    (moments,) = [
+        leaf.nu
+        for leaf in jax.tree.leaves(state.opt_state, is_leaf=lambda node: hasattr(node, "nu"))
+        if hasattr(leaf, "nu")
+    ]
+    # Biases are left out: before a BatchNorm their gradient is nothing but rounding.
+    return {
+        name: float(np.sqrt(np.mean(leaf)))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(moments))
+        if (name := jax.tree_util.keystr(path, simple=True, separator="/")).endswith("/kernel")
+    }
+
+
+def make(networks: Sequence[str]) -> None:
+    """Compute the references of some networks, and keep them beside those of the others."""
+    jax.config.update("jax_platforms", "cpu")
+    stored = json.loads(FILE.read_text()) if FILE.exists() else {"references": {}}
+    for model, size in MADE_FOR:
+        if model not in networks:
+            continue
+        problem = Problem(model, size, BATCH_SIZE)
+        ours = Ours(model, problem.variables, problem.batch, optimizer=problem.optimizer, dtype="float32",
+                    learning_rate=problem.slow_rate)  # fmt: skip
+        losses = ours.losses(STEPS)
+        sizes = {name: float(f"{value:.4g}") for name, value in gradient_sizes(ours.state).items()}
+        made_on = {key: value for key, value in environment().items() if key in ("device", "revision", "packages")}
+        stored["references"][problem.name] = {"losses": losses, "gradients": sizes, "environment": made_on}
+        FILE.write_text(json.dumps(stored, indent=1) + "\n")
+        print(f"{problem.name}: {', '.join(f'{loss:.4f}' for loss in losses)}", flush=True)
+
+
+def _wrong_gradients(found: Mapping[str, float], expected: Mapping[str, float]) -> list[str]:
+    return [
+        name
+        for name, size in expected.items()
+        if not size / GRADIENT_FACTOR <= found.get(name, 0.0) <= size * GRADIENT_FACTOR
+    ]
