@@ -183,10 +183,10 @@ def _network(name: str, dtype: Any) -> Any:
 
 @pytest.mark.parametrize(("name", "mix"), [("cnn", None), ("densenet", None), ("cnn", "mixup")])
 def test_one_device_and_eight_agree_in_float64(float64: None, name: str, mix: str | None) -> None:
-    model, batches = _network(name, "float64"), _batches(10, 16, 16)
+    model, batches = _network(name, "float64"), _batches(20, 16, 16)
     mixed = mix and functools.partial(MIXES[mix], alpha=0.4)
     one, eight = (_train(model, "adam", batches, jax.devices()[:n], 1e-3, mixed)[0] for n in (1, 8))
-    assert int(one.step) == int(eight.step) == 10
+    assert int(one.step) == int(eight.step) == 20
     close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-9)
     jax.tree.map(
         close, jax.device_get((one.params, one.batch_stats)), jax.device_get((eight.params, eight.batch_stats))
