@@ -5,11 +5,10 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hamjax.config import Config
+    from hamjax.config import Config, make_config
     from hamjax.evaluation_run import evaluate, evaluate_external
     from hamjax.models import create_model, init_variables
     from hamjax.pretrained import load_pretrained
-    from hamjax.recipes import make_config
     from hamjax.training_run import train
 
 try:
@@ -36,7 +35,7 @@ _HOMES = {
     "evaluate_external": "hamjax.evaluation_run",
     "init_variables": "hamjax.models",
     "load_pretrained": "hamjax.pretrained",
-    "make_config": "hamjax.recipes",
+    "make_config": "hamjax.config",
     "train": "hamjax.training_run",
 }
 

@@ -4,6 +4,7 @@ Every room may import this one. `hamjax.main` and the scripts turn these into
 one message and a status; anything else is a defect and keeps its traceback.
 """
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -36,3 +37,15 @@ def name_some(items: Iterable[str], limit: int = 10) -> str:
     listed = list(items)
     rest = len(listed) - limit
     return ", ".join(listed[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that a misspelled one is most like, or None if none is like it."""
+    return next(iter(difflib.get_close_matches(word.lower(), list(known), n=1)), None)
+
+
+def expected_one_of(what: str, known: Iterable[str], got: object) -> str:
+    """Return the message for a word that is none of the known ones, with the nearest of them."""
+    known = list(known)
+    near = nearest(str(got), known)
+    return f"{what}: expected one of {', '.join(known)}, got {got!r}" + (f"; did you mean {near}?" if near else "")

@@ -22,14 +22,13 @@ import jax
 import numpy as np
 from filelock import FileLock, Timeout
 
-from hamjax.config import Config
+from hamjax.config import Config, validate
 from hamjax.data import splits
 from hamjax.data.metadata import Metadata, from_rows
 from hamjax.data.tables import read_table
 from hamjax.environment import environment
 from hamjax.errors import UserError, name_some
 from hamjax.experiment import Experiment, run_identity
-from hamjax.limits import validate
 
 # What config.json must hold, and what it may.
 NEEDED = {"config": dict, "data_fingerprint": str, "split_fingerprint": str}

@@ -9,7 +9,7 @@ from typing import Any
 from hamjax import report
 from hamjax.checkpoint import Checkpoints
 from hamjax.compiler import enable_compilation_cache
-from hamjax.config import Config
+from hamjax.config import Config, validate
 from hamjax.data import splits
 from hamjax.dispatch_plan import require_usable
 from hamjax.distributed import (
@@ -26,7 +26,6 @@ from hamjax.errors import PreemptedError, UserError
 from hamjax.evaluation_run import report_partition
 from hamjax.experiment import Experiment, build_experiment
 from hamjax.judgement import EvalReport, judge
-from hamjax.limits import validate
 from hamjax.loop import Loop, Validate, Validation
 from hamjax.metrics.classification import collapse_warning
 from hamjax.network import locate_weights, require_fitting

@@ -25,11 +25,11 @@ from bench.end_to_end import Interleaved, save_seconds, summarize
 from bench.measure import table, write_result
 
 from hamjax.checkpoint import Checkpoints
+from hamjax.config import make_config
 from hamjax.errors import UserError
 from hamjax.experiment import build_experiment, steps_per_dispatch
 from hamjax.loop import Loop, Validation
 from hamjax.preemption import StopRequest
-from hamjax.recipes import make_config
 
 WARM_UP = 2  # windows
 NOT_VALIDATED = Validation(accuracy=0.0, balanced_accuracy=-1.0, loss=0.0, values={}, alarm=None)

@@ -93,11 +93,11 @@ def _start_ours(args: argparse.Namespace, mark: Callable[[str], None]) -> None:
 
     import hamjax.main  # noqa: F401  the whole program, as users start it
     from hamjax.compiler import compiler_options
+    from hamjax.config.recipes import MODELS
     from hamjax.losses import Loss
     from hamjax.metrics.training import empty_metrics
     from hamjax.models import create_model, init_variables
     from hamjax.optim import make_optimizer
-    from hamjax.recipes import MODELS
     from hamjax.train_state import create_train_state
     from hamjax.train_step import StepSettings, compile_train_step, make_train_step
 
@@ -119,8 +119,8 @@ def _start_textbook(args: argparse.Namespace, mark: Callable[[str], None]) -> No
     import jax.numpy as jnp
     from bench.textbook import make_network, make_step
 
+    from hamjax.config.recipes import MODELS
     from hamjax.optim import make_optimizer
-    from hamjax.recipes import MODELS
 
     mark("imports")
     model, tx = make_network(args.model, "float32"), make_optimizer(MODELS[args.model]["optimizer.name"])

@@ -9,8 +9,8 @@ looked for.
 
 import sys
 
+from hamjax.config.command_line import parse
 from hamjax.errors import UserError
-from hamjax.main import parse
 from hamjax.staged import State, check
 
 
@@ -20,7 +20,7 @@ def main() -> None:
         print(__doc__)
         return
     try:
-        findings = check(*parse(sys.argv))
+        findings = check(*parse(sys.argv[1:]))
     except UserError as error:
         print(f"check_staged: {error}", file=sys.stderr)
         sys.exit(error.exit_status)

@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 
 from hamjax.compiler import enable_compilation_cache
+from hamjax.config import KEYS
 from hamjax.distributed import connect, is_first, leave, only_first_speaks, peers_needed
 from hamjax.errors import UserError
 from hamjax.evaluation_run import evaluate_external, evaluate_run
-from hamjax.limits import CHOICES
 from hamjax.report import format_summary, write_report
 
 
@@ -27,7 +27,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workdir", required=True, action="append", help="the run directory; of several, the mean")
     parser.add_argument("--checkpoint", help="last, best or a step; last,best: their mean; default: training's choice")
     parser.add_argument("--split", choices=("test", "val"), help="partition to judge (test)")
-    parser.add_argument("--tta", nargs="?", const="d4", choices=CHOICES["eval.tta"], help="flips and quarter turns")
+    parser.add_argument(
+        "--tta", nargs="?", const="d4", choices=KEYS["eval.tta"].choices, help="flips and quarter turns"
+    )
     parser.add_argument("--out", required=True, help="folder for the report")
     parser.add_argument("--images", help="a folder of images from elsewhere, of any size")
     parser.add_argument("--labels", help="their table")

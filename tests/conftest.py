@@ -21,10 +21,9 @@ import pytest
 from filelock import FileLock
 from keras.src.backend.common import dtypes
 
-from hamjax.config import Config
+from hamjax.config import Config, make_config
 from hamjax.data.metadata import CLASSES
 from hamjax.data.synthetic import SyntheticSource
-from hamjax.recipes import make_config
 from hamjax.training_run import train
 from tests import keras_networks
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hamjax import experiment, training_run
-from hamjax.config import Config
+from hamjax.config import Config, make_config
 from hamjax.data.augment import Augmentation
 from hamjax.data.pipeline import TrainSource
 from hamjax.distributed import connect, gather, is_first
@@ -28,7 +28,6 @@ from hamjax.models import init_variables
 from hamjax.models.classifier import Classifier
 from hamjax.models.densenet import DenseNet
 from hamjax.optim import make_optimizer
-from hamjax.recipes import make_config
 from hamjax.sharding import make_mesh, put_batch, put_replicated, split_batch
 from hamjax.train_state import create_train_state
 from hamjax.train_step import StepSettings, compile_train_step, make_train_step

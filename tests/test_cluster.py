@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hamjax.config.command_line import parse
 from hamjax.errors import DivergedError, PeerLostError, PreemptedError, UserError
-from hamjax.main import parse
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "scripts" / "cluster"
@@ -57,7 +57,7 @@ def test_kubernetes_pods_meet_at_pod_0_and_statuses_are_settled() -> None:
     assert spec["completions"] == spec["parallelism"] == int(environment["COUNT"])
 
     words = [word.replace("$(COUNT)", "4").replace("$(JOB_COMPLETION_INDEX)", "3") for word in container["args"]]
-    config, _ = parse(["main", *[word.replace("=configs/", f"={ROOT}/configs/") for word in words]])
+    config, _ = parse([*[word.replace("=configs/", f"={ROOT}/configs/") for word in words]])
     port = container["ports"][0]["containerPort"]
     assert config.runtime.distributed == f"{job['metadata']['name']}-0.{pod['subdomain']}:{port},4,3"
 

@@ -1,31 +1,140 @@
 """The configs on disk are the grid, and bad values are refused by key."""
 
+import ast
 import contextlib
-import importlib.util
 import itertools
+import subprocess
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hamjax.config import KEYS, Config
+from hamjax.averaging import VIEWS
+from hamjax.config import KEYS, Config, make_config, validate
+from hamjax.config.command_line import describe_keys, parse, read_config
+from hamjax.config.recipes import CONFIGS as NAMED
+from hamjax.config.recipes import IMPROVED, MODELS, named_config
+from hamjax.data.sampling import STRATEGIES
+from hamjax.data.splits import SPLITS
 from hamjax.errors import UserError
-from hamjax.limits import validate
-from hamjax.main import parse
+from hamjax.losses import LOSSES
+from hamjax.mixing import MIXES
+from hamjax.models import MODEL_SPECS
+from hamjax.models.head import HEADS
 from hamjax.network import require_fitting
-from hamjax.recipes import IMPROVED, MODELS, make_config
+from hamjax.optim import OPTIMIZERS, SCHEDULES
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILE_NAMES = {"cnn": "cnn", "resnet50": "resnet50", "inceptionv3": "inceptionv3", "densenet201": "densenet"}
 
 
 def _load(path: Path) -> Config:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
+    return read_config(str(path))
+
+
+# Where the program looks a choice up. Config repeats the names, so that it can be read without jax.
+REGISTRIES: dict[str, Iterable[str]] = {
+    "data.split": SPLITS,
+    "sampling.strategy": STRATEGIES,
+    "augment.mix": ["none", *MIXES],
+    "model.name": MODEL_SPECS,
+    "model.head": [head for head in HEADS if head != "imagenet"],  # that one has ImageNet's classes
+    "loss.name": LOSSES,
+    "optimizer.name": OPTIMIZERS,
+    "optimizer.schedule": SCHEDULES,
+    "eval.tta": VIEWS,
+}
+
+
+@pytest.mark.parametrize("key", REGISTRIES)
+def test_the_choices_of_a_key_are_what_there_is(key: str) -> None:
+    assert set(KEYS[key].choices) == set(REGISTRIES[key])
+
+
+def test_every_key_has_a_meaning_and_a_default_within_its_bounds() -> None:
+    validate(Config())
+    for name, key in KEYS.items():
+        assert key.meaning, name
+        assert key.least is None or key.type in (int, float), name
+
+
+def test_config_loads_no_more_than_the_standard_library() -> None:
+    code = (
+        "import sys, hamjax.config; print({name.split('.')[0] for name in sys.modules} - set(sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before = subprocess.run([sys.executable, "-c", code.replace(", hamjax.config", "")], capture_output=True, text=True)
+    assert ast.literal_eval(done.stdout) - ast.literal_eval(before.stdout) == {"hamjax"}
+
+
+def test_names_and_files_are_the_same_configs() -> None:
+    assert {path.stem for path in CONFIGS.glob("*.py")} == set(NAMED)
+    for name in NAMED:
+        assert named_config(name) == _load(CONFIGS / f"{name}.py"), name
+
+
+def test_a_name_is_taken_as_the_file_of_that_name() -> None:
+    by_name, folder = parse(["--config", "densenet_s5", "--config.train.seed=3"])
+    by_file, other = parse([f"--config={CONFIGS / 'densenet_s5.py'}", "--config.train.seed", "3"])
+    assert (by_name, folder) == (by_file, other)
+    assert by_name.train.seed == 3
+    assert folder == Path("runs/densenet_s5")
+
+
+def test_a_file_may_take_an_argument(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("from hamjax import make_config\ndef get_config(s): return make_config(model='cnn', strategy=s)")
+    config, folder = parse([f"--config={path}:s3"])
+    assert (config.sampling.strategy, folder) == ("s3", Path("runs/mine"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--config", "quickstart", "--config.data.imagesize=3"], "data.imagesize: did you mean data.image_size?"),
+        (["--config", "quickstart", "--config.image_size", "3"], "image_size: did you mean data.image_size?"),
+        (["--config", "quickstart", "--noconfig.augment.enable"], "augment.enable: did you mean augment.enabled?"),
+        (["--config", "quickstart", "--workdri=x"], "workdir"),
+        (["--config", "densnet_s5"], "did you mean densenet_s5?"),
+        (["--config", "configs/densenet_5.py"], "did you mean densenet_s5?"),
+        (["--config", "quickstart", "--config.model.name=resnet5"], "did you mean resnet50?"),
+        (["--config", "quickstart", "--config.optimizer.schedule=plato"], "did you mean plateau?"),
+    ],
+)
+def test_a_misspelled_word_is_answered_with_the_nearest(words: list[str], message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        parse(words)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config(): return 1 / 0", "ZeroDivisionError"),
+        ("def get_config(): return {}", "expected get_config() to return a hamjax Config, got dict"),
+        ("x = ", "SyntaxError"),
+        ("", "get_config"),
+    ],
+)
+def test_a_file_that_gives_no_config_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(UserError) as raised:
+        parse(["--config", str(path)])
+    assert message in str(raised.value)
+    assert str(path) in str(raised.value)
+
+
+def test_help_names_every_key_with_its_default_and_choices() -> None:
+    text = " ".join(describe_keys().split())
+    for name, key in KEYS.items():
+        assert f"--config.{name}=" in text
+        assert key.meaning in text
+        assert not key.choices or f"({' | '.join(key.choices)}" in text
+    assert "--config.data.image_size=224 side of the square images in pixels (at least 4, below 4,096)" in text
+    assert all(name in text for name in NAMED)
 
 
 def test_files_are_the_product_of_models_and_strategies() -> None:
@@ -126,7 +235,7 @@ def test_values_on_the_command_line_are_never_run(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     for key in KEYS:
         with contextlib.suppress(UserError):  # some keys take any text
-            config, _ = parse(["main", "--config", str(CONFIGS / "cnn_s1.py"), f"--config.{key}={code}"])
+            config, _ = parse(["--config", str(CONFIGS / "cnn_s1.py"), f"--config.{key}={code}"])
             topic, name = key.split(".")
             assert getattr(getattr(config, topic), name) == code
     assert list(tmp_path.iterdir()) == []

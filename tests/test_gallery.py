@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hamjax.config import make_config
 from hamjax.data.cache import Dataset
 from hamjax.data.metadata import CLASSES, Metadata
 from hamjax.gradcam import grad_cam
@@ -15,7 +16,6 @@ from hamjax.metrics.worst_errors import worst_errors
 from hamjax.models import create_model, init_variables
 from hamjax.optim import make_optimizer
 from hamjax.predict import Predictor
-from hamjax.recipes import make_config
 from hamjax.report.gallery import draw_gallery
 from hamjax.sharding import make_mesh
 from hamjax.train_state import create_train_state

@@ -13,11 +13,10 @@ from typing import Any, NoReturn
 import pytest
 
 from hamjax import staged
-from hamjax.config import Config
+from hamjax.config import Config, make_config
 from hamjax.errors import UserError
 from hamjax.pretrained import published
 from hamjax.pretrained.published import PublishedFile
-from hamjax.recipes import make_config
 from hamjax.staged import State, check
 from hamjax.training_run import train
 

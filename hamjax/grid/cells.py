@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hamjax.config import Config
+from hamjax.config.command_line import parse
 from hamjax.errors import UserError
 from hamjax.grid.published import ACCURACY, MODELS
-from hamjax.main import parse
 from hamjax.report.text import table
 from hamjax.run_directory import require_own
 from hamjax.telemetry import read_records
@@ -122,7 +122,7 @@ def list_cells(
             workdir = root / protocol / f"{model}_{strategy}_seed{seed}{fold}"
             words = ("--config", str(file), f"--config.data.split={split}", f"--config.train.seed={seed}",
                      *overrides, "--workdir", str(workdir))  # fmt: skip
-            config, _ = parse(["reproduce", *words])
+            config, _ = parse(words)
             cells.append(Cell(protocol, model, strategy, seed, split, workdir, words, config))
     return cells
 

@@ -9,9 +9,8 @@ from ml_collections import config_flags
 
 from fuzzing.hostile import NUMBERS, word
 from hamjax.config import KEYS, Config
+from hamjax.config.command_line import parse, read_config
 from hamjax.data.synthetic import SyntheticSource
-from hamjax.limits import CHOICES
-from hamjax.main import parse
 from hamjax.network import require_fitting
 from hamjax.plan import make_plan
 
@@ -48,7 +47,7 @@ def mutate(rng: Random, samples: Path, folder: Path) -> Path:
 def parses(mutated: Path) -> bool:
     """Say whether absl and ml_collections take it."""
     words, values = json.loads(mutated.read_text()), flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True, sys_argv=words)
+    config_flags.DEFINE_config_dataclass("config", Config(), flag_values=values, sys_argv=words, parse_fn=read_config)
     flags.DEFINE_string("workdir", None, "", flag_values=values)
     try:
         values(words)
@@ -59,7 +58,7 @@ def parses(mutated: Path) -> bool:
 
 def use(folder: Path) -> None:
     """Read it, and plan a run with it."""
-    config, _ = parse(json.loads((folder / "words.json").read_text()))
+    config, _ = parse(json.loads((folder / "words.json").read_text())[1:])
     require_fitting(config)
     Config.from_dict(config.to_dict())
     make_plan(config, METADATA)
@@ -72,7 +71,8 @@ def command(folder: Path) -> list[str]:
 
 
 def _value(rng: Random, key: str) -> str:
-    kind = KEYS.get(key)
+    known = KEYS.get(key)
+    kind, choices = (known.type, known.choices) if known else (None, ())
     draws = [word(rng), str(rng.choice(NUMBERS))]
     if kind is int:
         draws += [str(rng.choice((0, 1, 3, 16, 100, 1000, 10**6, 2**30))) for _ in range(5)]
@@ -80,8 +80,8 @@ def _value(rng: Random, key: str) -> str:
         draws += [rng.choice(("0", "0.5", "1", "2.5", "-0.5", "1e9", "1e-30", "inf", "nan", "1e999")) for _ in range(6)]
     elif kind is bool:
         draws += [rng.choice(("True", "false", "1", "yes", "2")) for _ in range(4)]
-    elif key in CHOICES:
-        draws += [rng.choice((*CHOICES[key], CHOICES[key][0].upper(), f" {CHOICES[key][0]}")) for _ in range(6)]
+    elif choices:
+        draws += [rng.choice((*choices, choices[0].upper(), f" {choices[0]}")) for _ in range(6)]
     elif kind not in (None, str):
         draws += [
             "(1,2,3,4,5,6,7)",

@@ -12,11 +12,11 @@ import optax
 
 from fuzzing.hostile import damage, damage_json
 from hamjax.checkpoint import Checkpoints
+from hamjax.config import make_config
 from hamjax.data import splits
 from hamjax.data.synthetic import SyntheticSource
 from hamjax.experiment import run_identity
 from hamjax.network import initial_variables, make_network
-from hamjax.recipes import make_config
 from hamjax.run_directory import read_facts
 from hamjax.train_state import create_train_state
 from hamjax.trained import TrainedRun

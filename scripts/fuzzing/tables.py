@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from fuzzing.hostile import damage, word
-from hamjax.config import Config
+from hamjax.config import Config, make_config
 from hamjax.data import splits
 from hamjax.data.external import read_labels
 from hamjax.data.metadata import CLASSES, Metadata
@@ -17,7 +17,6 @@ from hamjax.data.sources import LocalSource
 from hamjax.data.synthetic import SyntheticSource
 from hamjax.metrics.demographics import demographics
 from hamjax.plan import make_plan
-from hamjax.recipes import make_config
 from hamjax.run_directory import read_split
 
 Rows = list[list[str]]
