@@ -257,7 +257,7 @@ class Checkpoints:
     def _damaged(self, kind: str, step: int, got: str) -> UserError:
         return UserError(
             f"{self.folder / kind / str(step)}: expected a whole checkpoint of this run, got {got}; it is truncated, "
-            "changed, or not ours. Bring it back; scripts/evaluate_checkpoint.py --checkpoint judges another."
+            "changed, or not ours. Bring it back; `hamjax evaluate --checkpoint` takes another."
         )
 
 

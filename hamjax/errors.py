@@ -1,6 +1,6 @@
 """The failures a user meets, and the exit status each one ends a command with.
 
-Every room may import this one. `hamjax.main` and the scripts turn these into
+Every room may import this one. `hamjax.commands` turns these into
 one message and a status; anything else is a defect and keeps its traceback.
 """
 

@@ -98,7 +98,7 @@ def _weights(config: Config, workdir: Path) -> Iterator[tuple[State, str]]:
     else:
         raise UserError(
             f"{user_cache()}: expected the official weights of {name}, got none. Bring them, where there is a network "
-            f"and with the XDG_CACHE_HOME of the job, with\n  python scripts/convert_weights.py --model {name}"
+            f"and with the XDG_CACHE_HOME of the job, with\n  hamjax weights --model {name}"
         )
 
 

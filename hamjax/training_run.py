@@ -155,7 +155,7 @@ def _restore_chosen(loop: Loop, kind: str, step: int) -> dict[str, Any]:
     except UserError as error:
         raise UserError(
             f"{error}\nAll steps are taken, but this is the checkpoint to report on. For a report on the last one: "
-            f"python scripts/evaluate_checkpoint.py --workdir {loop.workdir} --checkpoint last --out FOLDER"
+            f"hamjax evaluate --workdir {loop.workdir} --checkpoint last --out FOLDER"
         ) from error
 
 

@@ -13,7 +13,6 @@ steps then reaches 1.00, whatever the machine.
 
 import argparse
 import contextlib
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,8 +24,8 @@ from bench.end_to_end import Interleaved, save_seconds, summarize
 from bench.measure import table, write_result
 
 from hamjax.checkpoint import Checkpoints
+from hamjax.commands import errors_reported
 from hamjax.config import make_config
-from hamjax.errors import UserError
 from hamjax.experiment import build_experiment, steps_per_dispatch
 from hamjax.loop import Loop, Validation
 from hamjax.preemption import StopRequest
@@ -55,14 +54,11 @@ def main() -> None:
     if args.device == "cpu":
         jax.config.update("jax_platforms", "cpu")
     results = {}
-    try:
+    with errors_reported("bench_end_to_end"):
         for word in args.models:
             model, _, size = word.partition(":")
             with tempfile.TemporaryDirectory() as workdir:
                 results[model] = _time_loop(args, model, int(size or 64), Path(workdir))
-    except UserError as error:
-        print(f"bench_end_to_end: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
     print(table(
         ["", "loop img/s", "held batch img/s", "loop / held", "wait for a batch, ms (95%)", "save blocks, ms"],
         [[f"{model} {r['image_size']} px", f"{r['loop_images_per_second']:,.1f}", f"{r['held_images_per_second']:,.1f}",

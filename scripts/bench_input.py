@@ -14,7 +14,6 @@ import dataclasses
 import functools
 import itertools
 import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from bench import input_peers
 from bench.input_peers import Read
 from bench.measure import Times, in_turn, rate, ratio, table, write_result
 
+from hamjax.commands import errors_reported
 from hamjax.data.augment import Augmentation, warp
 from hamjax.data.cache import Dataset
 from hamjax.data.pipeline import TrainSource, batches
@@ -54,12 +54,9 @@ class Contender:
 def main() -> None:
     """Run the command line."""
     args = _parse()
-    try:
+    with errors_reported("bench_input"):
         dataset = _prepare(args)
         source = _stream(dataset, args)
-    except UserError as error:
-        print(f"bench_input: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
     _require_equal_pixels(source)
     contenders = _contenders(source, args.images // args.batch_size)
     seconds = _measure(contenders, args)

@@ -91,7 +91,7 @@ def _start(start: Callable[[argparse.Namespace, Callable[[str], None]], Any], ar
 def _start_ours(args: argparse.Namespace, mark: Callable[[str], None]) -> None:
     import jax.numpy as jnp
 
-    import hamjax.main  # noqa: F401  the whole program, as users start it
+    import hamjax.training_run  # noqa: F401  the whole program, as users start it
     from hamjax.compiler import compiler_options
     from hamjax.config.recipes import MODELS
     from hamjax.losses import Loss

@@ -1,76 +1,8 @@
-"""Judge checkpoints of finished or running runs, as training does at its end, or on images from elsewhere.
+"""`hamjax evaluate` as a script."""
 
-    python scripts/evaluate_checkpoint.py --workdir runs/quickstart --out again
-    python scripts/evaluate_checkpoint.py --workdir runs/a --workdir runs/b --checkpoint last,best --tta --out mean
-    python scripts/evaluate_checkpoint.py --workdir runs/a --images FOLDER --labels TABLE.csv --out elsewhere
-
-Writes what `report/` holds: <split>.json, predictions_<split>.csv, figures, index.html. For images from elsewhere
-<split> is `external`, and submission_external.csv is what the ISIC 2018 task 3 scorer takes; the labels may be in
-its one-hot layout, in that of HAM10000_metadata.csv, or have the columns image,label.
-"""
-
-import argparse
 import sys
-from pathlib import Path
 
-from hamjax.compiler import enable_compilation_cache
-from hamjax.config import KEYS
-from hamjax.distributed import connect, is_first, leave, only_first_speaks, peers_needed
-from hamjax.errors import UserError
-from hamjax.evaluation_run import evaluate_external, evaluate_run
-from hamjax.report import format_summary, write_report
-
-
-def parse() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workdir", required=True, action="append", help="the run directory; of several, the mean")
-    parser.add_argument("--checkpoint", help="last, best or a step; last,best: their mean; default: training's choice")
-    parser.add_argument("--split", choices=("test", "val"), help="partition to judge (test)")
-    parser.add_argument(
-        "--tta", nargs="?", const="d4", choices=KEYS["eval.tta"].choices, help="flips and quarter turns"
-    )
-    parser.add_argument("--out", required=True, help="folder for the report")
-    parser.add_argument("--images", help="a folder of images from elsewhere, of any size")
-    parser.add_argument("--labels", help="their table")
-    parser.add_argument("--source-dir", help="where the images of the run are now, if they have moved")
-    parser.add_argument("--data-dir", help="where the prepared data is now, if it has moved")
-    parser.add_argument("--distributed", default="auto", help="as --config.runtime.distributed, to share the work")
-    args = parser.parse_args()
-    if (args.images is None) != (args.labels is None):
-        parser.error("expected --images and --labels together, got one of them")
-    if args.images and (args.split or args.source_dir or args.data_dir):
-        parser.error(
-            "--images: expected no --split, --source-dir or --data-dir beside it; they are of the run's own data"
-        )
-    return args
-
-
-def main() -> None:
-    """Run the command line."""
-    args = parse()
-    try:
-        connect(args.distributed)
-        enable_compilation_cache("auto")
-        with only_first_speaks(), peers_needed():
-            judge(args)
-    except UserError as error:
-        print(f"evaluate_checkpoint: {error}", file=sys.stderr, flush=True)
-        leave(error.exit_status)
-
-
-def judge(args: argparse.Namespace) -> None:
-    """Do what the command line asks; process 0 writes."""
-    asked = {"checkpoint": args.checkpoint, "tta": args.tta}
-    if args.images:
-        report, experiment = evaluate_external(args.workdir, args.images, args.labels, **asked), None
-    else:
-        where = {"source_dir": args.source_dir, "data_dir": args.data_dir}
-        report, experiment = evaluate_run(args.workdir, split=args.split or "test", **where, **asked)
-    if is_first():
-        write_report(Path(args.out), report, experiment, Path(args.workdir[0]))
-    print(format_summary(report.summary, Path(args.out)))
-
+from hamjax.commands import main
 
 if __name__ == "__main__":
-    main()
+    main(["evaluate", *sys.argv[1:]], name="evaluate_checkpoint")

@@ -1,9 +1,8 @@
-"""Print the networks as the paper's Tables 2 and 3: layers, output shapes, parameters.
+"""`hamjax networks` as a script."""
 
-python scripts/print_networks.py
-"""
+import sys
 
-from hamjax.report.networks import describe_networks
+from hamjax.commands import main
 
 if __name__ == "__main__":
-    print(describe_networks())
+    main(["networks", *sys.argv[1:]], name="print_networks")

@@ -8,10 +8,10 @@ Several directories are repetitions; the JSON holds each of them, with what it r
 import argparse
 import json
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
+from hamjax.commands import errors_reported
 from hamjax.errors import UserError
 from hamjax.run_directory import read_record
 from hamjax.telemetry import read_records
@@ -26,11 +26,8 @@ def main() -> None:
     parser.add_argument("--workdir", action="append", required=True, type=Path, help="a finished run; may be repeated")
     parser.add_argument("--json", required=True, type=Path)
     args = parser.parse_args()
-    try:
+    with errors_reported("record_run"):
         runs = [_read(workdir) for workdir in args.workdir]
-    except UserError as error:
-        print(f"record_run: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
     scores = [run["balanced_accuracy"] for run in runs]
     result = {"repetitions": len(runs), "median_balanced_accuracy": statistics.median(scores), "runs": runs}
     args.json.write_text(json.dumps(result, indent=1) + "\n")

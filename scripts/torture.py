@@ -21,11 +21,12 @@ from typing import Any
 
 import jax
 import kills
-import launch_local
 import onlooker
 from bench.measure import write_result
 from kills import Kill, Processes
 from onlooker import PHASES, Onlooker
+
+from hamjax.commands import launch
 
 CONFIG = """
 import hamjax
@@ -171,7 +172,7 @@ class Torture:
         self.starts += 1
         outputs = [self._folder / f"start_{self.starts}_{i}.txt" for i in range(self._processes)]
         with contextlib.ExitStack() as files:
-            processes = launch_local.start(
+            processes = launch.start(
                 ["--config", str(self._config), "--workdir", str(workdir)],
                 processes=self._processes,
                 cpu_devices=1,

@@ -1,4 +1,4 @@
-"""Run directories as `hamjax.main` leaves them, made up."""
+"""Run directories as `hamjax train` leaves them, made up."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,6 @@ import numpy as np
 from hamjax.data.metadata import CLASSES
 from hamjax.grid.cells import Cell, list_cells
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 SYNTHETIC = ("--config.data.name=synthetic", "--config.data.synthetic_images=300", "--config.data.image_size=16",
              "--config.sampling.threshold=40")  # fmt: skip
 
@@ -18,7 +17,7 @@ def cells_of(root: Path, *more: str, **asked: Sequence[str] | Sequence[int]) -> 
     """List cells on drawn data; by default one."""
     defaults = {"protocols": ["paper"], "models": ["cnn"], "strategies": ["s1"], "seeds": [0]}
     overrides = [*SYNTHETIC, f"--config.data.data_dir={root / 'data'}", *more]
-    return list_cells(root, CONFIGS, **(defaults | asked), overrides=overrides)  # pyright: ignore[reportArgumentType]
+    return list_cells(root, **(defaults | asked), overrides=overrides)  # pyright: ignore[reportArgumentType]
 
 
 def write_records(cell: Cell, *lines: dict[str, float]) -> None:

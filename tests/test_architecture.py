@@ -42,7 +42,9 @@ MAY_IMPORT = {
                      "experiment", "judgement", "loop", "metrics", "network", "predict", "preemption",
                      "report", "run_directory", "sharding", "train_state", "trained"},
     "staged": {"checkpoint", "compiler", "config", "network", "plan", "pretrained", "run_directory"},
-    "main": {"config", "distributed", "training_run"},
+    "commands": {"compiler", "config", "data", "distributed", "evaluation_run", "grid", "metrics", "models",
+                 "pretrained", "report", "staged", "train_step", "training_run"},
+    "main": {"commands"},
     "grid": {"config", "data", "metrics", "plan", "report", "run_directory", "telemetry"},
     "__init__": {"config", "evaluation_run", "models", "pretrained", "training_run"},
 }  # fmt: skip

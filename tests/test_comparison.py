@@ -3,10 +3,8 @@
 import csv
 import json
 import shutil
-import sys
 from pathlib import Path
 
-import compare_runs
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -14,6 +12,7 @@ from sklearn import metrics
 from hamjax.data.metadata import CLASSES
 from hamjax.metrics.comparison import compare, mcnemar
 from hamjax.metrics.resampling import ClusterBootstrap
+from tests import program
 
 PREDICTIONS = "report/predictions_test.csv"
 
@@ -86,19 +85,10 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "poor", tmp_path / "better"
 
 
-def _compare(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
-    monkeypatch.setattr(sys, "argv", ["compare_runs.py", *map(str, words)])
-    try:
-        compare_runs.main()
-    except SystemExit as error:
-        return int(error.code or 0)
-    return 0
-
-
-def test_the_script_matches_images_by_id_and_writes_what_it_prints(
-    runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_command_matches_images_by_id_and_writes_what_it_prints(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _compare(monkeypatch, *runs, "--json", tmp_path / "comparison.json") == 0
+    assert program.run("compare", *runs, "--json", tmp_path / "comparison.json") == 0
     labels, poor, better, lesions = _pair(60)
     expected = compare(labels, poor, better, lesions)
     written = json.loads((tmp_path / "comparison.json").read_text())
@@ -119,24 +109,21 @@ def test_the_script_matches_images_by_id_and_writes_what_it_prints(
     ],
     ids=["images", "labels", "columns", "lesions", "summary"],
 )
-def test_the_script_refuses_runs_that_cannot_be_compared(
+def test_the_command_refuses_runs_that_cannot_be_compared(
     runs: tuple[Path, Path],
     files: tuple[str, ...],
     old: str,
     new: str,
     message: str,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for path in (runs[1] / file for file in files):
         path.write_text(path.read_text().replace(old, new, 1))
-    assert _compare(monkeypatch, *runs) == 2
+    assert program.run("compare", *runs) == 2
     assert message in capsys.readouterr().err
 
 
-def test_the_script_refuses_an_unfinished_run(
-    runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_refuses_an_unfinished_run(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(runs[1] / "report")
-    assert _compare(monkeypatch, *runs) == 2
+    assert program.run("compare", *runs) == 2
     assert "let it end" in capsys.readouterr().err

@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import launch_local
 import numpy as np
 import pytest
 
+from hamjax.commands import launch
 from hamjax.telemetry import read_records
 from tests.distributed_worker import BATCH, STEPS
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 def _work(task: str, folder: Path, processes: int, devices: int) -> None:
-    started = launch_local.start(
+    started = launch.start(
         [task, str(folder)],
         processes=processes,
         cpu_devices=devices,

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import evaluate_checkpoint
 import jax
 import numpy as np
 import pytest
@@ -27,6 +26,7 @@ from hamjax.metrics.classification import softmax
 from hamjax.predict import Predictor
 from hamjax.telemetry import read_records
 from hamjax.trained import TrainedRun
+from tests import program
 from tests.conftest import IMAGES
 from tests.external_set import CORRUPT, COUNT, LAYOUTS, write_images, write_labels
 
@@ -60,17 +60,14 @@ def other(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Config])
 
 
 def test_an_external_set_scores_alike_in_every_layout_without_the_training_data(
-    dataless: Path, drawn: tuple[Path, Labels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    dataless: Path, drawn: tuple[Path, Labels], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
     folder, labels = drawn
     summaries = {}
     for layout in LAYOUTS:
         out = tmp_path / layout
         table = write_labels(tmp_path / f"{layout}.csv", layout, labels)
-        words = ["x", "--workdir", dataless, "--images", folder, "--labels", table, "--out", out]
-        monkeypatch.setattr("sys.argv", [str(word) for word in words])
-        evaluate_checkpoint.main()
+        assert program.run("evaluate", "--workdir", dataless, "--images", folder, "--labels", table, "--out", out) == 0
         first, *said = capsys.readouterr().out.splitlines()
         assert first == "overlap with training and validation, by image id: none found"
         assert f"  unreadable: 2: {', '.join(CORRUPT)}" in said
@@ -205,10 +202,7 @@ def test_the_command_refuses_with_status_2(
     words: tuple[str, ...], message: str,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["x", "--workdir", str(finished), "--out", "out", *words])
-    with pytest.raises(SystemExit) as raised:
-        evaluate_checkpoint.main()
-    assert raised.value.code == 2
+    assert program.run("evaluate", "--workdir", finished, "--out", "out", *words) == 2
     assert message in capsys.readouterr().err
 
 

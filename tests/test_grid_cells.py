@@ -10,16 +10,18 @@ import time
 from pathlib import Path
 
 import pytest
-import reproduce as script
 
 from hamjax.data.synthetic import SyntheticSource
 from hamjax.errors import PreemptedError, UserError
 from hamjax.grid import reproduce, runner
 from hamjax.grid.cells import describe, read_state, require_own_folders
 from hamjax.plan import make_plan
+from tests import program
 from tests.grid_runs import cells_of, finish, write_records
 
 WAIT = "while :; do sleep 0.05; done"
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "reproduce.py"
 
 
 def _fake_python(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
@@ -190,16 +192,13 @@ def test_the_command_refuses_with_status_2(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["reproduce.py", "--workdir", "grid", *words])
-    with pytest.raises(SystemExit) as error:
-        script.main()
-    assert error.value.code == status
+    assert program.run("reproduce", "--workdir", "grid", *words) == status
     assert message in capsys.readouterr().err
 
 
 def _start(root: Path, data_dir: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(Path(script.__file__)), "--workdir", str(root), "--models", "cnn", "--strategies",
-               "s1,s5", "--config.data.name=synthetic", "--config.data.synthetic_images=300",
+    command = [sys.executable, str(SCRIPT), "--workdir", str(root), "--models", "cnn", "--strategies", "s1,s5",
+               "--config.data.name=synthetic", "--config.data.synthetic_images=300",
                "--config.data.image_size=16", f"--config.data.data_dir={data_dir}", "--config.sampling.threshold=40",
                "--config.train.epochs=12", "--config.train.log_every_steps=5"]  # fmt: skip
     return subprocess.Popen(

@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import launch_local
 import pytest
 
+from hamjax.commands import launch
 from hamjax.distributed import connect
 from hamjax.errors import PeerLostError, UserError
 from hamjax.run_directory import run_lock
@@ -40,7 +40,7 @@ def _start(config: Path, workdir: Path) -> list[subprocess.Popen[bytes]]:
     workdir.parent.mkdir(exist_ok=True)
     words = ["--config", str(config), "--workdir", str(workdir)]
     with workdir.with_suffix(".0.log").open("w") as first, workdir.with_suffix(".1.log").open("w") as second:
-        return launch_local.start(words, processes=2, cpu_devices=1, outputs=[first, second])
+        return launch.start(words, processes=2, cpu_devices=1, outputs=[first, second])
 
 
 def _wait_for(text: str, log: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_port_that_is_taken_is_refused(host: str) -> None:
 
 
 def test_a_process_that_meets_nobody_says_so(config: Path, tmp_path: Path) -> None:
-    meeting = f"--config.runtime.distributed=localhost:{launch_local.free_port()},2,0"
+    meeting = f"--config.runtime.distributed=localhost:{launch.free_port()},2,0"
     process = _run(config, tmp_path / "run", meeting, "--config.runtime.join_seconds=1")
     _, said = process.communicate(timeout=60)
     assert process.returncode == PeerLostError.exit_status
@@ -107,7 +107,7 @@ def test_a_process_that_meets_nobody_says_so(config: Path, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_processes_of_different_runs_refuse_each_other(config: Path, tmp_path: Path) -> None:
-    port = launch_local.free_port()
+    port = launch.free_port()
     processes = [
         _run(
             config, tmp_path / "run", f"--config.runtime.distributed=localhost:{port},2,{i}", f"--config.train.seed={i}"
@@ -122,7 +122,7 @@ def test_processes_of_different_runs_refuse_each_other(config: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_a_run_directory_that_the_processes_do_not_share_is_refused_at_the_start(config: Path, tmp_path: Path) -> None:
-    port = launch_local.free_port()
+    port = launch.free_port()
     processes = [
         _run(config, tmp_path / f"{i}", f"--config.runtime.distributed=localhost:{port},2,{i}") for i in (0, 1)
     ]

@@ -1,10 +1,8 @@
 """One look says what a job would miss without a network, and changes nothing."""
 
 import hashlib
-import runpy
 import shutil
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +17,7 @@ from hamjax.pretrained import published
 from hamjax.pretrained.published import PublishedFile
 from hamjax.staged import State, check
 from hamjax.training_run import train
+from tests import program
 
 ROOT = Path(__file__).parents[1]
 Tiny = Callable[..., Config]
@@ -51,36 +50,25 @@ def _tree(root: Path) -> dict[str, Any]:
     return {str(path): path.stat().st_mtime_ns for path in root.rglob("*")}
 
 
-def _command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["check_staged.py", *words])
-    try:
-        runpy.run_path(str(ROOT / "scripts" / "check_staged.py"), run_name="__main__")
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
 def test_what_is_missing_comes_with_the_command_that_brings_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--config", str(ROOT / "configs" / "densenet_s5.py"), "--workdir", str(tmp_path / "run"))
-    assert _command(monkeypatch, *words, f"--config.data.data_dir={tmp_path / 'data'}") == 2
+    assert program.run("check", *words, f"--config.data.data_dir={tmp_path / 'data'}") == 2
     printed = capsys.readouterr()
-    assert f"scripts/prepare_data.py --download --data-dir {tmp_path / 'data'}" in printed.out
-    assert "scripts/convert_weights.py --model densenet201" in printed.out
-    assert printed.err == "check_staged: a job could not start, not ready: data, weights\n"
+    assert f"hamjax prepare --download --data-dir {tmp_path / 'data'}" in printed.out
+    assert "hamjax weights --model densenet201" in printed.out
+    assert printed.err == "hamjax: a job could not start, not ready: data, weights\n"
     assert _tree(tmp_path) == {}
 
 
-def test_a_wrong_command_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        _command(monkeypatch, "--config", str(ROOT / "configs" / "cnn_s1.py"), "--config.model.weights=imagenet") == 2
-    )
-    assert "check_staged: model.weights=imagenet: expected a network with" in capsys.readouterr().err
+def test_a_wrong_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.run("check", "--config", str(ROOT / "configs" / "cnn_s1.py"), "--config.model.weights=imagenet") == 2
+    assert "hamjax: model.weights=imagenet: expected a network with" in capsys.readouterr().err
 
 
 def test_a_run_that_was_found_ready_starts_and_nothing_was_changed(
-    tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tiny: Tiny, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workdir = tmp_path / "run"
     config = tiny(data__data_dir=str(tmp_path / "data"), train__epochs=1, train__max_steps=2)
@@ -90,7 +78,7 @@ def test_a_run_that_was_found_ready_starts_and_nothing_was_changed(
     assert _states(config, workdir) == {
         "data": later * 2, "weights": [State.THERE], "run directory": later, "compiled programs": later
     }  # fmt: skip
-    assert _command(monkeypatch, *command) == 0
+    assert program.run("check", *command) == 0
     assert capsys.readouterr().out.endswith("a job could start without a network\n")
     assert _tree(tmp_path) == {}
     train(config, workdir)

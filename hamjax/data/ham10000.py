@@ -77,7 +77,7 @@ class Ham10000(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self) -> Iterator[tuple[str, dict[str, Any]]]:
         if self._source is None:
-            raise ValueError("Ham10000 needs a source to be built; scripts/prepare_data.py gives it one.")
+            raise ValueError("Ham10000 needs a source to be built; `hamjax prepare` gives it one.")
         for row in self._source.metadata.rows():
             # A file object is stored as it is; an array would need TensorFlow to encode.
             image = self._source.read(row["image_id"])

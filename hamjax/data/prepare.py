@@ -202,9 +202,9 @@ def _refuse_dropped(details: dict[str, Any], allow_missing: bool) -> None:
 def _no_data(root: Path) -> str:
     return (
         f"{root}: expected prepared HAM10000 data, got none. Bring it with one of\n"
-        f"  python scripts/prepare_data.py --download --data-dir {root}\n"
-        f"  python scripts/prepare_data.py --source FOLDER_WITH_A_COPY --data-dir {root}\n"
-        "or try hamjax without it: --config configs/quickstart.py"
+        f"  hamjax prepare --download --data-dir {root}\n"
+        f"  hamjax prepare --source FOLDER_WITH_A_COPY --data-dir {root}\n"
+        "or try hamjax without it: hamjax train --config quickstart"
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from hamjax.config import Config
 from hamjax.config.command_line import parse
-from hamjax.errors import UserError
+from hamjax.config.recipes import config_name
+from hamjax.errors import UserError, expected_one_of
 from hamjax.grid.published import ACCURACY, MODELS
 from hamjax.report.text import table
 from hamjax.run_directory import require_own
@@ -21,7 +22,6 @@ PROTOCOLS = {
     "folds": ("fold0", "fold1", "fold2", "fold3", "fold4"),
 }
 STRATEGIES = tuple(ACCURACY)
-CONFIG_NAMES = {"densenet201": "densenet"}  # where it is not the model's own
 OWN_KEYS = {"data.split": "--protocols", "model.name": "--models", "sampling.strategy": "--strategies",
             "train.seed": "--seeds"}  # fmt: skip
 FAILURE = "failure.json"
@@ -38,7 +38,7 @@ class Cell:
         seed: of the run.
         split: one of the protocol's.
         workdir: the run directory.
-        words: the arguments of `hamjax.main`.
+        words: the arguments of `hamjax train`.
         config: what they mean.
     """
 
@@ -84,7 +84,6 @@ class State:
 
 def list_cells(
     root: Path,
-    configs: Path,
     *,
     protocols: Sequence[str],
     models: Sequence[str],
@@ -96,7 +95,6 @@ def list_cells(
 
     Args:
         root: the grid's folder.
-        configs: the folder of the 20 config files.
         protocols: of `PROTOCOLS`.
         models: of `MODELS`.
         strategies: of `STRATEGIES`.
@@ -116,12 +114,11 @@ def list_cells(
             raise UserError(f"--config.{key}: expected {option} in its place, as each cell has its own.")
     cells = []
     for protocol, seed, model, strategy in itertools.product(protocols, seeds, models, strategies):
-        file = configs / f"{CONFIG_NAMES.get(model, model)}_{strategy}.py"
         for split in PROTOCOLS[protocol]:
             fold = f"_{split}" if len(PROTOCOLS[protocol]) > 1 else ""
             workdir = root / protocol / f"{model}_{strategy}_seed{seed}{fold}"
-            words = ("--config", str(file), f"--config.data.split={split}", f"--config.train.seed={seed}",
-                     *overrides, "--workdir", str(workdir))  # fmt: skip
+            words = ("--config", config_name(model, strategy), f"--config.data.split={split}",
+                     f"--config.train.seed={seed}", *overrides, "--workdir", str(workdir))  # fmt: skip
             config, _ = parse(words)
             cells.append(Cell(protocol, model, strategy, seed, split, workdir, words, config))
     return cells
@@ -181,7 +178,9 @@ def describe(cells: Sequence[Cell], steps: Sequence[int] | None) -> str:
 
 
 def _require_known(option: str, got: Sequence[str], known: Iterable[str]) -> None:
-    if not got or not set(got) <= set(known) or len(set(got)) < len(got):
+    if unknown := [word for word in got if word not in known]:
+        raise UserError(expected_one_of(option, known, unknown[0]))
+    if not got or len(set(got)) < len(got):
         raise UserError(f"{option}: expected some of {','.join(known)}, each once, got {','.join(got) or 'none'}.")
 
 

@@ -1,4 +1,4 @@
-"""What `scripts/reproduce.py` does: list the grid, run it, make its tables."""
+"""What `hamjax reproduce` does: list the grid, run it, make its tables."""
 
 from collections.abc import Sequence
 from pathlib import Path

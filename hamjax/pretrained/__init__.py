@@ -24,7 +24,7 @@ def load_pretrained(name: str, variables: Mapping[str, Any], path: str | Path) -
         name: `resnet50`, `inceptionv3` or `densenet201`.
         variables: from `hamjax.init_variables`; not changed.
         path: the official HDF5 file, with or without its top, a Keras `.weights.h5`, or
-            what `scripts/convert_weights.py` wrote.
+            what `hamjax weights` wrote.
 
     Raises:
         UserError: the file is no such file, or not of this network; lists what differs.

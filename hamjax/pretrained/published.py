@@ -86,7 +86,7 @@ def published_weights(name: str, *, top: bool = False, say: Say = print) -> Path
             fetch(file.url, original, md5=file.md5, attempts=4, say=say)
         except UserError as error:
             raise UserError(
-                f"{error}\nOr name a file you have, the official one or one that scripts/convert_weights.py wrote: "
+                f"{error}\nOr name a file you have, the official one or one that `hamjax weights` wrote: "
                 "--config.model.weights=FILE; or train from random weights: --config.model.weights=random"
             ) from error
         tensors = convert_layers(name, read_layers(original))

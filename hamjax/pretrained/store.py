@@ -73,7 +73,7 @@ def read_stored(path: Path, name: str) -> list[Tensor]:
         found = (about["format"], about["model"])
     except DAMAGE as error:
         raise UserError(
-            f"{path}: expected weights that scripts/convert_weights.py wrote, got {error}; convert them again."
+            f"{path}: expected weights that `hamjax weights` wrote, got {error}; convert them again."
         ) from error
     if found != (FORMAT, name):
         raise UserError(

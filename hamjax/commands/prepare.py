@@ -1,0 +1,50 @@
+"""Verify HAM10000, write it as TFDS records, and build the decode-once cache.
+
+    hamjax prepare --source FOLDER --data-dir data
+    hamjax prepare --download --data-dir data
+
+FOLDER holds the publisher's zips, Kaggle's folders, or loose images, with
+HAM10000_metadata.csv or ISIC's one-hot ground truth and lesion groupings.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hamjax.commands.arguments import make_parser
+from hamjax.data.metadata import CLASSES
+from hamjax.data.official import download
+from hamjax.data.prepare import prepare
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the command."""
+    parser = make_parser("prepare", __doc__)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--source", metavar="DIR", default="", help="a local copy")
+    where.add_argument("--download", action="store_true", help="fetch the 2.8 GB from Harvard Dataverse")
+    parser.add_argument("--mirror", metavar="URL", default="", help="fetch from here instead; hashes are checked")
+    parser.add_argument("--data-dir", default="data", help="where records and caches go (data)")
+    parser.add_argument("--image-size", type=int, default=224, help="pixels a side of the cache (224)")
+    parser.add_argument("--resize", choices=("squash", "crop"), default="squash")
+    parser.add_argument("--allow-missing", action="store_true", help="go on without missing or undecodable images")
+    args = parser.parse_args(words)
+    if args.image_size < 4:
+        parser.error(f"--image-size: expected at least 4, got {args.image_size}")
+    source = args.source
+    if args.download:
+        source = str(download(Path(args.data_dir, "download"), mirror=args.mirror))
+    dataset = prepare(
+        name="ham10000",
+        source_dir=source,
+        data_dir=args.data_dir,
+        image_size=args.image_size,
+        resize=args.resize,
+        allow_missing=args.allow_missing,
+    )
+    counts = dict(zip(CLASSES, dataset.metadata.class_counts().tolist(), strict=True))
+    lesions = len(set(dataset.metadata.lesion_id.tolist()))
+    print(f"ready: {len(dataset.metadata):,} images of {lesions:,} lesions, {dataset.images_note}")
+    print("per class: " + ", ".join(f"{dx} {n:,}" for dx, n in counts.items()))
+    print(f"fingerprint {dataset.fingerprint}")
+    if dataset.dropped:
+        print(f"left out: {', '.join(dataset.dropped)}")

@@ -1,0 +1,83 @@
+"""Download or convert ImageNet weights of Keras, and try them on a picture.
+
+    hamjax weights --model resnet50
+    hamjax weights --model resnet50 --keras-h5 FILE --out resnet50.npz
+    hamjax weights --model resnet50 --out resnet50.npz --classify dog.jpg
+
+The first line downloads the official weights to where runs look for them (XDG_CACHE_HOME), ahead of a job that will
+have no network. The others convert a file, by default the official one; train from the result with
+--config.model.weights=resnet50.npz. --classify names the five best ImageNet classes of a picture. It needs a file
+with its top: the official one whose name lacks `notop`.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hamjax.commands.arguments import make_parser, one_of
+from hamjax.data.cache import decode, resize
+from hamjax.errors import UserError
+from hamjax.models import MODEL_SPECS, create_model, init_variables
+from hamjax.pretrained import KEY_MAPS, read_tensors, save_weights
+from hamjax.pretrained.convert import IMAGENET_CLASSES, fill
+from hamjax.pretrained.published import imagenet_class_names, published_weights
+from hamjax.train_step import make_eval_step
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the command."""
+    parser = make_parser("weights", __doc__)
+    parser.add_argument("--model", required=True, type=one_of(KEY_MAPS), help=f"one of {', '.join(KEY_MAPS)}")
+    parser.add_argument("--keras-h5", help="the official HDF5 file, or a .weights.h5 (default: fetch the official one)")
+    parser.add_argument("--out", help="where the converted weights go, an .npz (default: the user's cache folder)")
+    parser.add_argument("--classify", metavar="IMAGE", help="name the five best ImageNet classes of a picture")
+    parser.add_argument("--class-index", metavar="FILE", help="Keras's imagenet_class_index.json (default: fetch it)")
+    args = parser.parse_args(words)
+    if args.out is None and (args.keras_h5 or args.classify):
+        parser.error("expected --out beside --keras-h5 and --classify")
+    if args.out is None:
+        published_weights(args.model)
+        return
+    path = Path(args.keras_h5) if args.keras_h5 else published_weights(args.model, top=True)
+    model, variables = convert(args.model, path, Path(args.out))
+    if args.classify:
+        index = Path(args.class_index) if args.class_index else None
+        print(classify(args.model, model, variables, Path(args.classify), index))
+
+
+def convert(name: str, path: Path, out: Path) -> tuple[Any, dict[str, Any]]:
+    """Convert a file and write the result; return the network with its variables."""
+    tensors = read_tensors(name, path)
+    has_top = any(t.path == "params/head/predictions/bias" and len(t.value) == IMAGENET_CLASSES for t in tensors)
+    model = create_model(name, head="imagenet" if has_top else "linear")
+    blank = init_variables(model, image_size=MODEL_SPECS[name].native_size, seed=0)
+    variables = fill(name, blank, tensors, where=path)
+    save_weights(out, name, variables, source=path.name)
+    print(f"{name} {'with' if has_top else 'without'} its top, converted from {path} to {out}")
+    return model, variables
+
+
+def classify(name: str, model: Any, variables: dict[str, Any], image: Path, class_index: Path | None) -> str:
+    """Return the five most probable ImageNet classes of a picture, one a line."""
+    if model.head != "imagenet":
+        raise UserError("--classify: expected weights with their top, got none; use the file that is not called notop.")
+    try:
+        picture = decode(image.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{image}: expected a picture, got {error}; name another with --classify.") from error
+    spec = MODEL_SPECS[name]
+    pixels = jnp.asarray(resize(picture, spec.native_size, "squash")[None])
+    logits = make_eval_step(model, spec.native_scale)(variables["params"], variables["batch_stats"], pixels)
+    probabilities = np.asarray(jax.nn.softmax(logits[0]))
+    try:
+        names = imagenet_class_names(class_index)
+    except UserError as error:
+        print(f"{error}\nclasses are numbered instead; name the file with --class-index", file=sys.stderr)
+        names = [f"class {i}" for i in range(len(probabilities))]
+    best = np.argsort(-probabilities)[:5]
+    return "\n".join(f"{probabilities[i]:.3f}  {names[i]}" for i in best)
