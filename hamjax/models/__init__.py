@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from hamjax.errors import UserError
+from hamjax.errors import UserError, expected_one_of
 from hamjax.models.classifier import FROZEN, Classifier
 from hamjax.models.cnn import CNN
 from hamjax.models.densenet import DenseNet
@@ -85,7 +85,7 @@ def create_model(
     """
     for what, value, allowed in (("name", name, MODEL_SPECS), ("head", head, HEADS), ("frozen", frozen, FROZEN)):
         if value not in allowed:
-            raise UserError(f"model.{what}: expected one of {', '.join(allowed)}, got {value!r}.")
+            raise UserError(expected_one_of(f"model.{what}", allowed, value))
     spec = MODEL_SPECS[name]
     options: dict[str, Any] = {
         "num_classes": 1000 if head == "imagenet" else num_classes,
