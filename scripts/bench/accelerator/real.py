@@ -13,10 +13,10 @@ from bench.accelerator import reference
 from bench.end_to_end import Interleaved, save_seconds, summarize
 from bench.ours import Ours, RecentLosses
 from hamjax.checkpoint import Checkpoints
+from hamjax.config import make_config
 from hamjax.experiment import build_experiment
 from hamjax.loop import Loop, Validation
 from hamjax.preemption import StopRequest
-from hamjax.recipes import make_config
 from hamjax.sharding import put_replicated
 
 WINDOWS, WARM_UP = 4, 2

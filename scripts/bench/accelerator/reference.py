@@ -3,10 +3,14 @@
     python scripts/bench_accelerator.py --make-reference [--networks cnn resnet50]
 
 The losses are to fall slowly, so that five steps in bfloat16 stay close to five in float32. For the CNN a hundredth of
-the recipe's rate does that. For the others it takes a ten-thousandth: RMSprop's first steps are nearly the sign of the
-gradient times the rate, and at a hundredth ResNet50's loss falls from 2.2 to 0.2 in a single one. Losses alone cannot
-tell that one layer gets no gradient: its share of so small a fall is below 1e-3. So the root mean square of every
-kernel's gradient is compared, too, as the optimizer has averaged it.
+the recipe's rate does that, and they agree to 1e-3. In the networks with BatchNorm they do not: RMSprop's first steps
+are nearly the sign of the gradient times the rate, and at a hundredth ResNet50's loss falls from 2.1 to 0.1 in a single
+one; and bfloat16 alone moves its first loss by 0.03 at 224 px and by 0.1 at 96 px, as its weights are rounded and every
+BatchNorm magnifies that. So they take smaller steps and have a wider tolerance.
+
+Losses alone cannot tell that one layer gets no gradient: its share of so small a fall is below 1e-3, in every network.
+So the root mean square of every kernel's gradient is compared, too, as the optimizer has averaged it: in bfloat16 it is
+0.85 to 1.25 times that of float32, without a gradient it is 0.
 """
 
 import json
@@ -18,15 +22,15 @@ import jax
 import numpy as np
 
 from bench.ours import Ours
+from hamjax.config.recipes import MODELS
 from hamjax.environment import environment
 from hamjax.models import create_model, init_variables
-from hamjax.recipes import MODELS
 
 FILE = Path(__file__).with_name("reference.json")
 STEPS = 5
-TOLERANCE = 2e-2  # of a loss
-GRADIENT_FACTOR = 1.5  # bfloat16 moves the size of a gradient by a quarter at most where it was looked at
-SLOWNESS = {"cnn": 1e-2, "resnet50": 1e-4, "inceptionv3": 1e-4, "densenet201": 1e-4}
+TOLERANCE = {"cnn": 0.02, "resnet50": 0.2, "inceptionv3": 0.2, "densenet201": 0.2}  # of a loss
+GRADIENT_FACTOR = 1.5
+SLOWNESS = {"cnn": 1e-2, "resnet50": 1e-5, "inceptionv3": 1e-5, "densenet201": 1e-5}  # of the recipe's rate
 MADE_FOR = [("cnn", 32), *((model, 224) for model in SLOWNESS)]  # at batch 16
 BATCH_SIZE = 16
 
@@ -44,6 +48,7 @@ class Problem:
         self.variables = init_variables(create_model(model), image_size=image_size, seed=0)
         self.optimizer: str = MODELS[model]["optimizer.name"]
         self.rate: float = MODELS[model]["optimizer.learning_rate"]
+        self.tolerance = TOLERANCE[model]
         self.slow_rate = self.rate * SLOWNESS[model]
         self.name = f"{model}_{image_size}px_batch{batch_size}"
 
@@ -65,8 +70,8 @@ def check(problem: Problem, ours: Any, steps: int = STEPS) -> dict[str, Any]:
     off = float(np.abs(np.subtract(losses, expected["losses"])).max())
     wrong = _wrong_gradients(gradient_sizes(ours.state), expected["gradients"])
     return result | {
-        "passed": off <= TOLERANCE and not wrong,
-        "against": f"losses within {TOLERANCE:g}, gradients within a factor of {GRADIENT_FACTOR:g}",
+        "passed": off <= problem.tolerance and not wrong,
+        "against": f"losses within {problem.tolerance:g}, gradients within a factor of {GRADIENT_FACTOR:g}",
         "off": off,
         "wrong_gradients": wrong,
     }
