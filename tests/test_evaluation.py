@@ -146,13 +146,13 @@ def test_augmented_predictions_are_the_mean_of_eight_explicit_ones(
 
 
 def test_checkpoints_and_runs_are_averaged_by_probability(finished: Path, dataless: Path) -> None:
-    names = ("40", "best")
+    names = ("43", "best")
     single = [hamjax.evaluate(finished, checkpoint=name) for name in names]
-    both, _ = evaluate_run([finished, finished], checkpoint="40,best")
+    both, _ = evaluate_run([finished, finished], checkpoint="43,best")
     expected = np.mean([report.probabilities for report in single], axis=0)
     np.testing.assert_allclose(both.probabilities, expected, rtol=1e-5)
     summary = both.summary
-    assert summary["checkpoint"] == {"name": "mean of 4: last and best", "step": 40}
+    assert summary["checkpoint"] == {"name": "mean of 4: last and best", "step": 43}
     assert [row["checkpoint"] for row in summary["averaged"]] == 2 * [r.summary["checkpoint"] for r in single]
     assert (summary["model"], summary["seed"]) == ("cnn", "0")
     assert summary["params_total"] == 4 * single[0].summary["params_total"]
