@@ -5,11 +5,11 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hamjax.commands.training_run import train
     from hamjax.config import Config, make_config
-    from hamjax.evaluation_run import evaluate, evaluate_external
+    from hamjax.evaluation.evaluate import evaluate, evaluate_external
     from hamjax.models import create_model, init_variables
-    from hamjax.pretrained import load_pretrained
-    from hamjax.training_run import train
+    from hamjax.models.pretrained import load_pretrained
 
 try:
     __version__ = metadata.version("hamjax")
@@ -31,12 +31,12 @@ __all__ = [
 _HOMES = {
     "Config": "hamjax.config",
     "create_model": "hamjax.models",
-    "evaluate": "hamjax.evaluation_run",
-    "evaluate_external": "hamjax.evaluation_run",
+    "evaluate": "hamjax.evaluation.evaluate",
+    "evaluate_external": "hamjax.evaluation.evaluate",
     "init_variables": "hamjax.models",
-    "load_pretrained": "hamjax.pretrained",
+    "load_pretrained": "hamjax.models.pretrained",
     "make_config": "hamjax.config",
-    "train": "hamjax.training_run",
+    "train": "hamjax.commands.training_run",
 }
 
 

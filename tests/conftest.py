@@ -21,11 +21,11 @@ import pytest
 from filelock import FileLock
 from keras.src.backend.common import dtypes
 
+from hamjax.commands.training_run import train
 from hamjax.config import Config, make_config
 from hamjax.data.metadata import CLASSES
-from hamjax.data.synthetic import SyntheticSource
-from hamjax.training_run import train
-from tests import keras_networks
+from hamjax.data.sources.synthetic import SyntheticSource
+from tests.helpers import keras_networks
 
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -70,7 +70,7 @@ def rng() -> np.random.Generator:
 def stand_ins(tmp_path: Path) -> Path:
     """A folder of stand-ins for a cluster's commands, to be put first on PATH; what they are asked is kept in it."""
     (tmp_path / "bin").mkdir()
-    for file in (Path(__file__).parent / "stand_ins").iterdir():
+    for file in (Path(__file__).parent / "helpers" / "stand_ins").iterdir():
         (tmp_path / "bin" / file.stem).symlink_to(file)
     return tmp_path / "bin"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 import hamjax
-from hamjax.errors import PreemptedError, UserError, expected_one_of
+from hamjax.runtime.errors import PreemptedError, UserError, expected_one_of
 
 # A command is the module of its name here, which is loaded only when it is asked for.
 COMMANDS = {
@@ -97,6 +97,6 @@ def _say(name: str, error: object, status: int) -> int:
 
 
 def _leave(status: int) -> NoReturn:
-    from hamjax.distributed import leave  # loads jax, which help and most errors do not need
+    from hamjax.runtime.distributed import leave  # loads jax, which help and most errors do not need
 
     leave(status)

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterable, Sequence
 
-from hamjax.errors import expected_one_of
+from hamjax.runtime.errors import expected_one_of
 
 
 def make_parser(command: str, text: str | None, *, allow_abbrev: bool = True) -> argparse.ArgumentParser:

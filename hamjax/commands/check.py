@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from hamjax.commands.arguments import wants_help
 from hamjax.config.command_line import describe_keys, parse
-from hamjax.errors import UserError
-from hamjax.staged import State, check
+from hamjax.runtime.errors import UserError
+from hamjax.training.setup.preflight import State, check
 
 
 def main(words: Sequence[str]) -> None:

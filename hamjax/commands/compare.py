@@ -16,9 +16,9 @@ import numpy as np
 from hamjax.commands.arguments import make_parser
 from hamjax.data.metadata import CLASSES
 from hamjax.data.tables import Row, read_table
-from hamjax.errors import UserError, name_some
-from hamjax.metrics.comparison import compare
-from hamjax.report.text import table
+from hamjax.evaluation.metrics.comparison import compare
+from hamjax.report.terminal import table
+from hamjax.runtime.errors import UserError, name_some
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hamjax.commands.arguments import make_parser
-from hamjax.compiler import enable_compilation_cache
 from hamjax.config import KEYS
-from hamjax.distributed import connect, is_first, only_first_speaks, peers_needed
-from hamjax.evaluation_run import evaluate_external, evaluate_run
+from hamjax.evaluation.evaluate import evaluate_external, evaluate_run
 from hamjax.report import format_summary, write_report
+from hamjax.runtime.compiler import enable_compilation_cache
+from hamjax.runtime.distributed import connect, is_first, only_first_speaks, peers_needed
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hamjax.commands.arguments import make_parser
-from hamjax.report.networks import describe_networks
+from hamjax.paper.networks import describe_networks
 
 
 def main(words: Sequence[str]) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from hamjax.commands.arguments import make_parser
 from hamjax.data.metadata import CLASSES
-from hamjax.data.official import download
-from hamjax.data.prepare import prepare
+from hamjax.data.preparation.prepare import prepare
+from hamjax.data.sources.dataverse import download
 
 
 def main(words: Sequence[str]) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hamjax.commands.arguments import make_parser
-from hamjax.errors import UserError
-from hamjax.grid import reproduce
-from hamjax.grid.cells import PROTOCOLS, STRATEGIES, Cell, list_cells, require_own_folders
-from hamjax.grid.published import MODELS
+from hamjax.paper import reproduce
+from hamjax.paper.cells import PROTOCOLS, STRATEGIES, Cell, list_cells, require_own_folders
+from hamjax.paper.published import MODELS
+from hamjax.runtime.errors import UserError
 
 
 def main(words: Sequence[str]) -> None:

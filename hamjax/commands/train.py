@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from hamjax.commands.arguments import wants_help
 from hamjax.config.command_line import describe_keys, parse
-from hamjax.errors import PreemptedError
+from hamjax.runtime.errors import PreemptedError
 
 
 def main(words: Sequence[str]) -> None:
@@ -22,7 +22,7 @@ def main(words: Sequence[str]) -> None:
         return
     config, workdir = parse(words)
     # Imported here, as it takes two seconds: help and a misspelled key are answered before.
-    from hamjax.training_run import train
+    from hamjax.commands.training_run import train
 
     try:
         train(config, workdir)

@@ -18,7 +18,7 @@ from hamjax.config.key import Key
 from hamjax.config.recipes import CONFIGS, named_config, require_key
 from hamjax.config.schema import KEYS, Config
 from hamjax.config.validation import validate
-from hamjax.errors import UserError
+from hamjax.runtime.errors import UserError
 
 USAGE = "--config NAME_OR_FILE [--workdir DIR] [--config.KEY=VALUE ...]"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from hamjax.config.schema import KEYS, Config, Strategy
 from hamjax.config.validation import validate
-from hamjax.errors import UserError, expected_one_of, nearest
+from hamjax.runtime.errors import UserError, expected_one_of, nearest
 
 # Section 4.3 of the paper; learning rates of the transfer networks are not given there
 # ("a small learning rate"): 1e-4 is what public code of that time used for them.

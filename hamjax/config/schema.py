@@ -7,7 +7,7 @@ from typing import Any
 from hamjax.config import topics
 from hamjax.config.key import Key
 from hamjax.config.topics import Strategy as Strategy
-from hamjax.errors import UserError
+from hamjax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from hamjax.config.key import Key
 from hamjax.config.schema import KEYS, Config, Strategy
-from hamjax.errors import UserError, expected_one_of
+from hamjax.runtime.errors import UserError, expected_one_of
 
 RESERVED_STATUSES = (2, 3, 75, 134)  # exit statuses that mean something else than a preemption
 LARGEST_INT = 2**31 - 1  # steps and seeds are int32 on a device

@@ -42,7 +42,7 @@ class Augmentation:
 def draw_transforms(
     augmentation: Augmentation, count: int, size: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Draw all that is done to some images, for `augment` or `hamjax.resident.read_batch`.
+    """Draw all that is done to some images, for `augment` or `hamjax.training.device_dataset.read_batch`.
 
     Returns:
         `affine` [count, 2, 3] and, where colours are jittered, `colour` [count, 3]: factors of

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from hamjax.data.cache import Dataset, decode_chunks
 from hamjax.data.metadata import CLASSES, Metadata, from_one_hot, from_rows, is_one_hot
-from hamjax.data.sources import FolderSource, ImageFolder, is_image
+from hamjax.data.preparation.cache import Dataset, decode_chunks
+from hamjax.data.preparation.verify import verify
+from hamjax.data.sources.folder import FolderSource, ImageFolder, is_image
 from hamjax.data.tables import Row, read_table
-from hamjax.data.verify import verify
-from hamjax.errors import UserError, name_some
+from hamjax.runtime.errors import UserError, name_some
 
 # The ISIC 2018 task 3 ground truth has this row and no image; the official scorer gives it weight 0
 # (isic-challenge-scoring, load_csv.py).

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hamjax.data.tables import Row, read_table
-from hamjax.errors import UserError, name_some
+from hamjax.runtime.errors import UserError, name_some
 
 CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 CLASS_NAMES = {

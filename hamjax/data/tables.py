@@ -4,7 +4,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-from hamjax.errors import UserError, name_some
+from hamjax.runtime.errors import UserError, name_some
 
 MAX_TABLE_BYTES = 64 * 2**20
 MAX_CELL = 200  # characters; a column is as wide as its widest cell, in every row

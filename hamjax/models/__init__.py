@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from hamjax.errors import UserError, expected_one_of
 from hamjax.models.classifier import FROZEN, Classifier
 from hamjax.models.cnn import CNN
 from hamjax.models.densenet import DenseNet
 from hamjax.models.head import HEADS
 from hamjax.models.inception import InceptionV3
 from hamjax.models.resnet import ResNet
+from hamjax.runtime.errors import UserError, expected_one_of
 
 Variables = dict[str, Any]
 

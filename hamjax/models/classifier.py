@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from hamjax.models.head import Head
-from hamjax.models.pooling import global_average_pool
+from hamjax.models.layers.pooling import global_average_pool
 from hamjax.models.stages import Recorder, Stages
 
 Array = jax.Array
@@ -28,7 +28,7 @@ class Classifier(nn.Module):
         dropout: off for comparisons that must be free of chance.
         frozen: `bn` or `backbone` keeps the backbone's BatchNorm in inference mode, as
             Keras does with layers that are not trainable; what gradients leave alone is
-            `hamjax.models.trainable`'s part.
+            `hamjax.models.freezing`'s part.
         LAST_MAP: the stage that is the backbone's output, after its last ReLU.
     """
 

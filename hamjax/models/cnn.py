@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hamjax.models.convolution import KERNEL_INIT, Conv
-from hamjax.models.pooling import max_pool
+from hamjax.models.layers.convolution import KERNEL_INIT, Conv
+from hamjax.models.layers.pooling import max_pool
 from hamjax.models.stages import Recorder, Stages
 
 Array = jax.Array

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hamjax.models.convolution import Conv
-from hamjax.models.normalization import BatchNorm, batch_statistics
-from hamjax.models.pooling import average_pool_2x2, zero_padded_max_pool
+from hamjax.models.layers.convolution import Conv
+from hamjax.models.layers.normalization import BatchNorm, batch_statistics
+from hamjax.models.layers.pooling import average_pool_2x2, zero_padded_max_pool
 from hamjax.models.stages import Record
 
 Array = jax.Array

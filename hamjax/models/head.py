@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hamjax.models.convolution import KERNEL_INIT
-from hamjax.models.normalization import BatchNorm
+from hamjax.models.layers.convolution import KERNEL_INIT
+from hamjax.models.layers.normalization import BatchNorm
 
 Array = jax.Array
 HEADS = ("paper", "bn_first", "linear", "imagenet")

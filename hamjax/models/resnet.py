@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hamjax.models.convolution import Conv
-from hamjax.models.normalization import BatchNorm
-from hamjax.models.pooling import zero_padded_max_pool
+from hamjax.models.layers.convolution import Conv
+from hamjax.models.layers.normalization import BatchNorm
+from hamjax.models.layers.pooling import zero_padded_max_pool
 from hamjax.models.stages import Record
 
 Array = jax.Array
@@ -26,7 +26,7 @@ class ResNet(nn.Module):
 
     Attributes:
         stages: channels of the bottleneck, and blocks.
-        groups: see `hamjax.models.normalization.batch_statistics`.
+        groups: see `hamjax.models.layers.normalization.batch_statistics`.
         dtype: of the computation.
     """
 

@@ -1,6 +1,6 @@
 """What a run tells a person: text, figures and one HTML page."""
 
-from hamjax.report.text import describe_start, format_summary, read_finished
+from hamjax.report.terminal import describe_start, format_summary, read_finished
 from hamjax.report.write import write_report
 
 __all__ = ["describe_start", "format_summary", "read_finished", "write_report"]

@@ -11,9 +11,9 @@ from matplotlib.ticker import PercentFormatter
 from hamjax.data.augment import augment, draw_transforms
 from hamjax.data.metadata import CLASSES
 from hamjax.data.splits import TRAIN
-from hamjax.experiment import Experiment
-from hamjax.parts import augmentation_of
-from hamjax.report.text import PAPER_ORDER
+from hamjax.report.terminal import PAPER_ORDER
+from hamjax.training.setup.experiment import Experiment
+from hamjax.training.setup.parts import augmentation_of
 
 # Told apart by everyone, and in grey by their lightness (Okabe and Ito 2002).
 BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#555555"

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hamjax.data.metadata import CLASSES
-from hamjax.experiment import Experiment
-from hamjax.judgement import EvalReport
-from hamjax.metrics.isic import submission_csv
+from hamjax.evaluation.metrics.isic import submission_csv
+from hamjax.evaluation.scoring import EvalReport
 from hamjax.report.evidence import Evidence
 from hamjax.report.page import page
-from hamjax.run_directory import read_facts, write_atomically
-from hamjax.telemetry import read_records
+from hamjax.training.run_directory.metrics_log import read_records
+from hamjax.training.run_directory.record import read_facts, write_atomically
+from hamjax.training.setup.experiment import Experiment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -20,8 +20,8 @@ from scipy import ndimage
 
 from hamjax.data.augment import draw_affines, warp
 from hamjax.data.pipeline import TrainSource
-from hamjax.resident import put_images, read_batch
-from hamjax.sharding import make_mesh, put_batch, split_batch
+from hamjax.runtime.devices import make_mesh, put_batch, split_batch
+from hamjax.training.device_dataset import put_images, read_batch
 
 Read = Callable[[range], None]  # makes every batch of these steps, and drops it
 Transform = Callable[[np.ndarray, np.ndarray, np.ndarray], None]  # image, affine, where to write

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from hamjax.environment import environment
+from hamjax.runtime.environment import environment
 
 PEER_PACKAGES = ("keras", "torch", "torchvision", "scipy")
 Times = dict[str, list[float]]

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hamjax.compiler import compiler_options as chosen_options
-from hamjax.losses import Loss
+from hamjax.evaluation.eval_step import make_eval_step
 from hamjax.models import create_model
-from hamjax.optim import make_optimizer
-from hamjax.sharding import make_mesh, put_batch, put_replicated, split_batch
-from hamjax.train_state import create_train_state
-from hamjax.train_step import StepSettings, compile_train_step, make_eval_step, make_train_step
+from hamjax.runtime.compiler import compiler_options as chosen_options
+from hamjax.runtime.devices import make_mesh, put_batch, put_replicated, split_batch
+from hamjax.training.losses import Loss
+from hamjax.training.optimizers import make_optimizer
+from hamjax.training.state import create_train_state
+from hamjax.training.step import StepSettings, compile_train_step, make_train_step
 
 MEMORY = 32  # steps whose losses are remembered: as many as a dispatch has at most here
 

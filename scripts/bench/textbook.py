@@ -14,7 +14,7 @@ import optax
 from flax import linen as nn
 
 from hamjax.models.inception import AVERAGE, BLOCKS, MAX, Unit, unit_names
-from hamjax.optim import make_optimizer
+from hamjax.training.optimizers import make_optimizer
 
 Array = jax.Array
 Variables = dict[str, Any]

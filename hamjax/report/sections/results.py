@@ -8,7 +8,7 @@ from markupsafe import Markup
 from hamjax.data.metadata import CLASS_NAMES
 from hamjax.report.evidence import Block, Evidence, Section
 from hamjax.report.markup import NOTHING, join, note, paragraph, picture, score, table
-from hamjax.report.text import PAPER_ORDER, SCORES
+from hamjax.report.terminal import PAPER_ORDER, SCORES
 
 ISIC = {"accuracy": "accuracy", "sensitivity": "sensitivity", "specificity": "specificity", "dice": "Dice",
         "ppv": "PPV", "npv": "NPV", "auc": "AUC", "auc_sens_80": "AUC, TPR over .8",

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from hamjax.data.sampling import STRATEGIES
 from hamjax.report.evidence import Block, Evidence, Section
 from hamjax.report.markup import NOT_RECORDED, NOTHING, facts, note, paragraph, picture, table
-from hamjax.report.text import PAPER_ORDER
+from hamjax.report.terminal import PAPER_ORDER
 
 SELECTION = {
     "last": "the end of training, as in the paper",

@@ -10,14 +10,15 @@ import jax
 
 import hamjax
 from bench.accelerator import reference
-from bench.end_to_end import Interleaved, save_seconds, summarize
+from bench.interleaved import Interleaved, save_seconds, summarize
 from bench.ours import Ours, RecentLosses
-from hamjax.checkpoint import Checkpoints
 from hamjax.config import make_config
-from hamjax.experiment import build_experiment
-from hamjax.loop import Loop, Validation
-from hamjax.preemption import StopRequest
-from hamjax.sharding import put_replicated
+from hamjax.runtime.devices import put_replicated
+from hamjax.runtime.preemption import StopRequest
+from hamjax.training.loop import Loop
+from hamjax.training.run_directory.checkpoints import Checkpoints
+from hamjax.training.setup.experiment import build_experiment
+from hamjax.training.validation import Validation
 
 WINDOWS, WARM_UP = 4, 2
 SCORES = ("n", "accuracy", "majority_baseline_accuracy", "balanced_accuracy", "images_note")

@@ -23,8 +23,8 @@ import numpy as np
 
 from bench.ours import Ours
 from hamjax.config.recipes import MODELS
-from hamjax.environment import environment
 from hamjax.models import create_model, init_variables
+from hamjax.runtime.environment import environment
 
 FILE = Path(__file__).with_name("reference.json")
 STEPS = 5

@@ -29,7 +29,7 @@ def main() -> None:
 def measure_roof(spec: Spec) -> dict[str, Any]:
     """Measure what the device can do at most, and describe it."""
     from bench.roof import measure_roof as measure
-    from hamjax.environment import environment
+    from hamjax.runtime.environment import environment
 
     del spec
     return {"environment": environment(), "roof": measure("bfloat16")}
@@ -75,8 +75,8 @@ def measure_inference(spec: Spec) -> dict[str, Any]:
     import numpy as np
 
     from bench.accelerator import reference
+    from hamjax.evaluation.eval_step import make_eval_step
     from hamjax.models import create_model
-    from hamjax.train_step import make_eval_step
 
     problem = reference.Problem(spec["model"], spec["image_size"], spec["batch_size"])
     variables, image = jax.device_put((problem.variables, problem.batch["image"]))

@@ -1,0 +1,177 @@
+"""A run from start to report. `train` reads as the list of its phases."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hamjax import report
+from hamjax.config import Config, validate
+from hamjax.data import splits
+from hamjax.evaluation.evaluate import report_partition
+from hamjax.evaluation.metrics.classification import collapse_warning
+from hamjax.evaluation.predictor import Predictor
+from hamjax.evaluation.scoring import EvalReport, judge
+from hamjax.evaluation.trained_run import choose_checkpoint
+from hamjax.runtime.compiler import enable_compilation_cache
+from hamjax.runtime.devices import put_replicated
+from hamjax.runtime.distributed import (
+    all_or_none,
+    connect,
+    from_first,
+    is_first,
+    only_first_speaks,
+    peers_needed,
+    require_alike,
+    require_shared,
+)
+from hamjax.runtime.errors import PreemptedError, UserError
+from hamjax.runtime.preemption import StopRequest
+from hamjax.training.dispatch_plan import require_usable
+from hamjax.training.loop import Loop
+from hamjax.training.run_directory.checkpoints import Checkpoints
+from hamjax.training.run_directory.record import require_own, run_lock, write_facts
+from hamjax.training.setup.experiment import Experiment, build_experiment
+from hamjax.training.setup.network import locate_weights, require_fitting
+from hamjax.training.state import TrainState
+from hamjax.training.validation import Validate, Validation
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """What `train` returns: the last state, and the report on the test partition."""
+
+    state: TrainState
+    report: EvalReport
+
+
+def train(
+    config: Config, workdir: str | Path, *, on_dispatch: Callable[[int], object] = lambda step: None
+) -> TrainResult | None:
+    """Train, evaluate on the test partition, and write the report.
+
+    Started again on the same directory it resumes where it was. On a finished one it only
+    prints the report.
+
+    Args:
+        config: of the run.
+        workdir: the run directory.
+        on_dispatch: called with the number of steps taken after every dispatch, e.g. to plot or to stop.
+
+    Returns:
+        The last state and the report; None if the run was finished before.
+
+    Raises:
+        UserError: bad input; the directory is another run's.
+        DivergedError: the loss became NaN or infinite.
+        PreemptedError: SIGTERM came, to any process; the state is saved.
+        PeerLostError: another process of the run went away.
+    """
+    workdir = Path(workdir)
+    validate(config)
+    require_fitting(config)
+    connect(config.runtime.distributed, config.runtime.join_seconds)
+    with contextlib.ExitStack() as held:
+        held.enter_context(only_first_speaks())
+        held.enter_context(peers_needed())
+        with all_or_none():
+            if is_first():
+                held.enter_context(run_lock(workdir))
+            require_own(workdir, config)
+        require_shared(workdir)
+        stop = held.enter_context(StopRequest())
+        if finished := from_first(report.read_finished(workdir)):
+            print(finished)
+            return None
+        print(f"run directory {workdir}")
+        print(f"compilation cache {enable_compilation_cache(config.runtime.compilation_cache)}")
+        fresh = from_first(not (workdir / "checkpoints").is_dir())
+        experiment, state = _set_up(config, workdir, fresh=fresh)
+        print(report.describe_start(experiment))
+        checkpoints = held.enter_context(Checkpoints(workdir / "checkpoints", experiment.identity()))
+        predictor = Predictor(config, experiment.model, experiment.mesh)
+        loop = Loop(experiment, state, checkpoints, workdir, stop, _validation_of(experiment, predictor), on_dispatch)
+        if not loop.restore() and not fresh:
+            loop.state = experiment.initial_state()  # it was stopped before its first checkpoint
+        held.enter_context(contextlib.closing(loop.records))
+        loop.run()
+        return TrainResult(loop.state, _report(experiment, loop, predictor))
+
+
+def _validation_of(experiment: Experiment, predictor: Predictor) -> Validate:
+    """Return how the loop validates: on the validation partition, without test-time augmentation."""
+    rows = experiment.rows(splits.VAL)
+
+    def validate_state(state: TrainState, should_stop: Callable[[], bool]) -> Validation | None:
+        logits = predictor(state, experiment.dataset, rows, should_stop)
+        if logits is None:
+            return None
+        result, _, _ = judge(logits, experiment.dataset, rows)
+        values = {name: result[name] for name in ("loss", "accuracy", "balanced_accuracy", "macro_f1")}
+        values |= {f"recall__{dx}": row["recall"] for dx, row in result["per_class"].items()}
+        collapsed = collapse_warning(result)
+        return Validation(
+            accuracy=result["accuracy"],
+            balanced_accuracy=result["balanced_accuracy"],
+            loss=result["loss"],
+            values=values,
+            alarm=f"collapse: {collapsed}" if collapsed else None,
+        )
+
+    return validate_state
+
+
+def _report(experiment: Experiment, loop: Loop, predictor: Predictor) -> EvalReport:
+    """Evaluate the chosen checkpoint on the test partition; process 0 writes the report."""
+    kind, step = choose_checkpoint(experiment.config, loop.best["step"], loop.step)
+    state = loop.state
+    if step != loop.step:
+        with all_or_none():
+            saved = _restore_chosen(loop, kind, step)
+        state = put_replicated(saved["state"], experiment.mesh)
+    result = report_partition(
+        experiment,
+        predictor.with_tta(experiment.config.eval.tta),
+        state,
+        splits.TEST,
+        checkpoint={"name": kind, "step": step},
+        should_stop=loop.stop,
+    )
+    if result is None:  # all steps are taken and saved
+        raise PreemptedError(
+            f"stopped by SIGTERM at step {loop.step} of {experiment.num_steps}, before the report; the state is saved. "
+            "Start the same command again to resume."
+        )
+    with all_or_none():
+        if is_first():
+            report.write_report(loop.workdir / "report", result, experiment, loop.workdir)
+    print(report.format_summary(result.summary, loop.workdir / "report"))
+    return result
+
+
+def _restore_chosen(loop: Loop, kind: str, step: int) -> dict[str, Any]:
+    try:
+        return loop.checkpoints.restore(kind, step, loop.saved())[0]
+    except UserError as error:
+        raise UserError(
+            f"{error}\nAll steps are taken, but this is the checkpoint to report on. For a report on the last one: "
+            f"hamjax evaluate --workdir {loop.workdir} --checkpoint last --out FOLDER"
+        ) from error
+
+
+def _set_up(config: Config, workdir: Path, *, fresh: bool) -> tuple[Experiment, TrainState]:
+    """Make everything that a run needs before its first step, alike on all processes."""
+    with all_or_none():
+        if fresh:
+            locate_weights(config)  # before the data, which takes longer to find out about
+        experiment = build_experiment(config)
+        state = experiment.initial_state(pretrained=fresh)
+    require_usable(config.train.steps_per_dispatch, experiment.steps_per_epoch, experiment.num_steps)
+    # All of `train`, though not all of it changes a result: with another K a process would wait for the others.
+    topics = config.result_keys() | {"train": config.to_dict()["train"]}
+    keys = {f"{topic}.{key}": value for topic, keys in topics.items() for key, value in keys.items()}
+    require_alike(keys | experiment.identity())
+    with all_or_none():
+        write_facts(workdir, experiment)
+    return experiment, state

@@ -1,0 +1,1 @@
+"""Where images come from: folders and archives, the official download, drawn images."""

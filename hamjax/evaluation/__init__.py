@@ -1,0 +1,1 @@
+"""Evaluation: a network on a set of images, and the scores of its predictions."""

@@ -1,0 +1,96 @@
+"""Checkpoints, of one run or several, whose probabilities are averaged; usually there is one."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from hamjax.data.preparation.cache import Dataset
+from hamjax.evaluation.averaging import average_logits
+from hamjax.evaluation.predictor import Predictor
+from hamjax.evaluation.trained_run import TrainedRun
+from hamjax.training.setup.experiment import parameter_counts
+from hamjax.training.state import TrainState
+
+Workdirs = str | Path | Sequence[str | Path]
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A checkpoint of a run: its state, its `name` and `step`."""
+
+    run: TrainedRun
+    state: TrainState
+    checkpoint: dict[str, Any]
+
+
+class Ensemble:
+    """Checkpoints that answer together, by the mean of their probabilities.
+
+    Args:
+        workdirs: one run directory, or several.
+        checkpoint: `last`, `best` or a step, or several with commas between them, of each run; by default
+            what training reported.
+        tta: see `hamjax.evaluation.averaging.views`; by default `eval.tta` of the first run.
+
+    Attributes:
+        runs: one for each directory.
+        state: of the first checkpoint.
+        tta: resolved.
+
+    Raises:
+        UserError: there is no such run or checkpoint.
+    """
+
+    def __init__(self, workdirs: Workdirs, checkpoint: str | None = None, tta: str | None = None) -> None:
+        self.runs = [TrainedRun(w) for w in ([workdirs] if isinstance(workdirs, str | Path) else workdirs)]
+        asked = [None] if checkpoint is None else [name.strip() for name in checkpoint.split(",")]
+        self._members = [Member(run, *run.restore(name)) for run in self.runs for name in asked]
+        self.state = self._members[0].state
+        self.tta = tta or self.runs[0].config.eval.tta
+        self._predictor_of = functools.cache(lambda run: Predictor(run.config, run.model, run.mesh, self.tta))
+
+    def predict(self, dataset_of: Callable[[TrainedRun], Dataset], rows: np.ndarray) -> np.ndarray:
+        """Return logits [N, 7]; of several members, the logarithm of their mean probabilities.
+
+        Args:
+            dataset_of: the images as a run's network takes them.
+            rows: [N] indices into each of these data sets.
+        """
+        logits = []
+        for member in self._members:
+            predicted = self._predictor_of(member.run)(member.state, dataset_of(member.run), rows)
+            assert predicted is not None  # nothing asked it to stop
+            logits.append(predicted)
+        return logits[0] if len(logits) == 1 else np.asarray(average_logits(jnp.stack(logits), axis=0))
+
+    def explain(self, dataset: Dataset, errors: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+        """Explain errors by the first checkpoint alone; see `Predictor.explain`."""
+        return self._predictor_of(self.runs[0]).explain(self.state, dataset, errors)
+
+    def facts(self) -> dict[str, Any]:
+        """Say what answers: `checkpoint` and `tta`; of several members also `averaged`, and what they are together."""
+        if len(self._members) == 1:
+            return {"checkpoint": self._members[0].checkpoint, "tta": self.tta}
+        rows = [self._row(member) for member in self._members]
+        joined = {name: " + ".join(dict.fromkeys(str(r[name]) for r in rows)) for name in ("model", "strategy", "seed")}
+        sums = {name: sum(r[name] for r in rows) for name in ("params_total", "params_trainable")}
+        kinds = " and ".join(dict.fromkeys(r["checkpoint"]["name"] for r in rows))
+        steps = [r["checkpoint"]["step"] for r in rows]
+        checkpoint = {"name": f"mean of {len(rows)}: {kinds}", "step": max(steps)}
+        return {**joined, **sums, "checkpoint": checkpoint, "tta": self.tta, "averaged": rows}
+
+    def _row(self, member: Member) -> dict[str, Any]:
+        config = member.run.config
+        return {
+            "run": member.run.workdir.absolute().name,
+            "model": config.model.name,
+            "strategy": str(config.sampling.strategy),
+            "seed": config.train.seed,
+            "checkpoint": member.checkpoint,
+            **parameter_counts(config, member.state),
+        }

@@ -1,0 +1,181 @@
+"""Judging checkpoints on a partition of their run, or on images from elsewhere."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hamjax.data import splits
+from hamjax.data.external import ExternalSet, describe_external, read_external
+from hamjax.data.preparation.cache import Dataset, Say
+from hamjax.evaluation.ensemble import Ensemble, Workdirs
+from hamjax.evaluation.predictor import Predictor
+from hamjax.evaluation.scoring import EvalReport, Explain, make_report
+from hamjax.evaluation.trained_run import TrainedRun
+from hamjax.runtime.errors import UserError
+from hamjax.training.run_directory.record import read_split, write_facts
+from hamjax.training.setup.experiment import Experiment, build_experiment
+from hamjax.training.state import TrainState
+
+
+def report_partition(
+    experiment: Experiment,
+    predictor: Predictor,
+    state: TrainState,
+    partition: str,
+    *,
+    checkpoint: dict[str, Any],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> EvalReport | None:
+    """Judge a state on a partition.
+
+    Args:
+        experiment: the run's.
+        predictor: of its network.
+        state: to judge.
+        partition: `test`, `val` or `train`.
+        checkpoint: where the state is from: its `name` and `step`.
+        should_stop: asked before every batch; if it says so the result is nothing.
+    """
+    logits = {}
+    for part in dict.fromkeys((partition, splits.VAL)):  # in one order on every process
+        predicted = predictor(state, experiment.dataset, experiment.rows(part), should_stop)
+        if predicted is None:
+            return None
+        logits[part] = predicted
+    facts = experiment.facts(state) | {"checkpoint": checkpoint, "tta": predictor.tta}
+    return _report(
+        experiment, logits, partition, facts, functools.partial(predictor.explain, state, experiment.dataset)
+    )
+
+
+def evaluate(workdir: str | Path, *, checkpoint: str | None = None, split: str = splits.TEST) -> EvalReport:
+    """Judge a checkpoint of a run on one of its partitions; see `evaluate_run`."""
+    return evaluate_run(workdir, checkpoint=checkpoint, split=split)[0]
+
+
+def evaluate_run(
+    workdirs: Workdirs,
+    *,
+    checkpoint: str | None = None,
+    split: str = splits.TEST,
+    tta: str | None = None,
+    source_dir: str | None = None,
+    data_dir: str | None = None,
+) -> tuple[EvalReport, Experiment]:
+    """Judge checkpoints on a partition of their run.
+
+    Args:
+        workdirs: see `Ensemble`; several must share one split.
+        checkpoint: see `Ensemble`.
+        split: `test`, `val` or `train`.
+        tta: see `Ensemble`.
+        source_dir: where the images are now, if they have moved.
+        data_dir: where the prepared data is now, if it has moved.
+
+    Returns:
+        The report, and the experiment that was set up for it; of several runs, the first's.
+
+    Raises:
+        UserError: there is no such run, checkpoint or partition, or the data is other data.
+    """
+    if split not in splits.PARTITIONS:
+        raise UserError(f"--split: expected one of {', '.join(splits.PARTITIONS)}, got {split!r}.")
+    ensemble = Ensemble(workdirs, checkpoint, tta)
+    _require_one_split(ensemble.runs)
+
+    @functools.cache
+    def set_up(run: TrainedRun) -> Experiment:
+        run.config.data.source_dir = run.config.data.source_dir if source_dir is None else source_dir
+        run.config.data.data_dir = data_dir or run.config.data.data_dir
+        experiment = build_experiment(run.config)
+        write_facts(run.workdir, experiment)
+        return experiment
+
+    experiment = set_up(ensemble.runs[0])
+    parts = dict.fromkeys((split, splits.VAL))  # in one order on every process
+    logits = {part: ensemble.predict(lambda run: set_up(run).dataset, experiment.rows(part)) for part in parts}
+    facts = experiment.facts(ensemble.state) | ensemble.facts()
+    explain = functools.partial(ensemble.explain, experiment.dataset)
+    return _report(experiment, logits, split, facts, explain), experiment
+
+
+def evaluate_external(
+    workdirs: Workdirs,
+    images: str | Path,
+    labels: str | Path,
+    *,
+    checkpoint: str | None = None,
+    tta: str | None = None,
+    say: Say = print,
+) -> EvalReport:
+    """Judge checkpoints on images from elsewhere; the data of the runs is not needed.
+
+    Args:
+        workdirs: see `Ensemble`; several may differ in anything.
+        images: see `read_external`.
+        labels: see `hamjax.data.external.read_labels`.
+        checkpoint: see `Ensemble`.
+        tta: see `Ensemble`.
+        say: takes a line for the user; what was trained on, too, comes first.
+
+    Raises:
+        UserError: there is no such run or checkpoint, or images or labels are not what they should be.
+    """
+    ensemble = Ensemble(workdirs, checkpoint, tta)
+    external = read_external(images, labels)
+    facts = external.facts | {"overlap": _overlap(ensemble.runs, external)}
+    say(describe_external(facts))
+    decoded = functools.cache(external.dataset)
+
+    def dataset_of(run: TrainedRun) -> Dataset:
+        return decoded(run.config.data.image_size, run.config.data.resize)
+
+    first, rows = ensemble.runs[0], np.arange(len(external.metadata))
+    logits = ensemble.predict(dataset_of, rows)
+    facts = first.facts(ensemble.state) | ensemble.facts() | {"external": facts}
+    dataset = dataset_of(first)
+    explain = functools.partial(ensemble.explain, dataset)
+    return make_report(logits, dataset, rows, "external", facts=facts, leaks={}, explain=explain)
+
+
+def _report(
+    experiment: Experiment, logits: dict[str, np.ndarray], partition: str, facts: dict[str, Any], explain: Explain
+) -> EvalReport:
+    """Report on a partition, given its logits and those of validation."""
+    return make_report(
+        logits[partition],
+        experiment.dataset,
+        experiment.rows(partition),
+        partition,
+        facts=facts,
+        leaks=experiment.leaks() if partition == splits.TEST else {},
+        explain=explain,
+        validation=(experiment.dataset.metadata.label[experiment.rows(splits.VAL)], logits[splits.VAL]),
+    )
+
+
+def _require_one_split(runs: list[TrainedRun]) -> None:
+    for run in runs:
+        if run.record.split_fingerprint != runs[0].record.split_fingerprint:
+            raise UserError(
+                f"{run.workdir}: expected the split of {runs[0].workdir}, got another: what one was trained on, the "
+                "other is tested on. Average runs of one split, or judge them on images from elsewhere (--images)."
+            )
+
+
+def _overlap(runs: list[TrainedRun], external: ExternalSet) -> dict[str, Any]:
+    """Return which images show a lesion that any of the runs has learned or chosen from."""
+    metadata = external.metadata
+    lesion = np.full(len(metadata), "")
+    for run in runs:
+        lesion = np.where(lesion == "", splits.overlap(metadata, *read_split(run.workdir)), lesion)
+    by_lesion = (metadata.lesion_id != metadata.image_id).any()
+    return {
+        "images": int((lesion != "").sum()),
+        "lesions": len(set(lesion[lesion != ""].tolist())),
+        "checked_by": "image and lesion id" if by_lesion else "image id",
+        "ids": metadata.image_id[lesion != ""].tolist(),
+    }

@@ -1,0 +1,106 @@
+"""Resamples of whole lesions: images of one lesion are no independent evidence."""
+
+import numpy as np
+
+from hamjax.evaluation.metrics.intervals import FEW, Interval, percentile_interval, wilson_bound, wilson_interval
+
+
+class ClusterBootstrap:
+    """Draws of clusters with replacement, the same ones for everything that is asked of them.
+
+    Attributes:
+        cluster: [N] int, which cluster an image belongs to.
+        clusters: C, how many there are.
+        counts: [B, C] float32, how often each resample holds each cluster.
+        level: nominal coverage of the intervals.
+    """
+
+    def __init__(self, clusters: np.ndarray, *, resamples: int = 1000, seed: int = 0, level: float = 0.95) -> None:
+        """Draw `resamples` times as many of the clusters, [N] int or str, as there are."""
+        self._rng = np.random.default_rng(seed)
+        names, self.cluster = np.unique(clusters, return_inverse=True)
+        self.clusters = len(names)
+        self._order = np.argsort(self.cluster, kind="stable")
+        self._starts = np.searchsorted(self.cluster[self._order], np.arange(self.clusters))
+        drawn = self._rng.integers(self.clusters, size=(resamples, self.clusters), dtype=np.int32)
+        self.counts = np.stack([np.bincount(row, minlength=self.clusters) for row in drawn], dtype=np.float32)
+        self.level = level
+
+    def within(self, values: np.ndarray) -> np.ndarray:
+        """Sum whole numbers of images, [N, M], over each cluster: [C, M] float32."""
+        return np.add.reduceat(values[self._order], self._starts, dtype=np.float32)
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Sum whole numbers of images, [N, M], over each resample: [B, M] float64."""
+        return (self.counts @ self.within(values)).astype(np.float64)  # exact below 2^24
+
+    def image_weights(self) -> np.ndarray:
+        """Return how often each resample holds each image, [N, B] float32."""
+        return np.ascontiguousarray(self.counts.T)[self.cluster]
+
+    def interval(self, values: np.ndarray) -> Interval | None:
+        """Return the percentile interval of a statistic's resampled values, [B]."""
+        return percentile_interval(values, level=self.level)
+
+    def effective_size(self, among: np.ndarray, correlation: float) -> float:
+        """Return how many independent images `among`, [N] bool, are worth.
+
+        Their number over Kish's design effect 1 + (m - 1) correlation, m being the mean size of an image's
+        cluster (L. Kish, Survey Sampling, 1965).
+        """
+        images = self.within(among[:, None])[:, 0]
+        n = images.sum()
+        return float(n / (1 + ((images**2).sum() / n - 1) * correlation))
+
+    def rate(self, hits: np.ndarray, among: np.ndarray, *, correlation: float = 1.0) -> Interval | None:
+        """Return the interval of a share of some images, or nothing where there are none.
+
+        Wilson's, of their effective size, where `is_few` says so.
+
+        Args:
+            hits: [N] bool.
+            among: [N] bool, the images it is a share of.
+            correlation: of two hits in a cluster; 1 takes images of a cluster for copies.
+        """
+        n, hit = int(among.sum()), int((hits & among).sum())
+        if n == 0:
+            return None
+        if is_few(hit, n):
+            size = self.effective_size(among, correlation)
+            return wilson_interval(hit / n * size, size, level=self.level)
+        both, all_ = self.sums(np.stack([hits & among, among], axis=1)).T
+        return self.interval(ratio(both, all_))
+
+    def rate_draws(self, hit: int, n: int, size: float) -> np.ndarray:
+        """Draw a rate, [B], from the distribution whose every percentile is the end of a Wilson interval."""
+        return wilson_bound(np.array(hit / n), np.array(size), self._rng.standard_normal(len(self.counts)))
+
+
+def correctness_correlation(labels: np.ndarray, predicted: np.ndarray, clusters: np.ndarray) -> float:
+    """Estimate how alike two images of one cluster are in being right, from 0 to 1.
+
+    The mean product of their deviations from the recall of their class, over the mean variance, over all
+    pairs. Where there is nothing to tell it from, 1.
+
+    Args:
+        labels: [N] int.
+        predicted: [N] int.
+        clusters: [N] int or str.
+    """
+    _, cluster = np.unique(clusters, return_inverse=True)
+    right = labels == predicted
+    expected = (np.bincount(labels, right) / np.maximum(np.bincount(labels), 1))[labels]
+    deviation, others = right - expected, np.bincount(cluster)[cluster] - 1
+    products = np.bincount(cluster, deviation) ** 2 - np.bincount(cluster, deviation**2)
+    variance = (others * expected * (1 - expected)).sum()
+    return float(np.clip(products.sum() / variance, 0, 1)) if variance > 0 else 1.0
+
+
+def is_few(hit: int, n: int) -> bool:
+    """Say whether resampling would understate how unsure `hit` of `n` is: under 20 images, or all alike."""
+    return n < FEW or hit in (0, n)
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Divide; 0/0 is NaN, "undefined in this resample"."""
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0)

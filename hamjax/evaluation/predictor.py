@@ -1,0 +1,92 @@
+"""A network's answers for a set of images: one pass, every image once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from hamjax.config import Config
+from hamjax.data.metadata import CLASSES
+from hamjax.data.pipeline import EvalSource, batches
+from hamjax.data.preparation.cache import Dataset
+from hamjax.evaluation.averaging import VIEWS
+from hamjax.evaluation.eval_step import make_eval_step
+from hamjax.evaluation.gradcam import grad_cam
+from hamjax.models.preprocessing import scale_images
+from hamjax.runtime.devices import local_copy, prefetch, replicated, split_batch
+from hamjax.training.setup.experiment import num_threads, own_share
+from hamjax.training.setup.network import input_scale
+from hamjax.training.state import TrainState
+
+
+class Predictor:
+    """Inference of a run's network, compiled once.
+
+    Args:
+        config: of the run.
+        model: from `make_network`.
+        mesh: of the devices.
+        tta: see `hamjax.evaluation.averaging.views`.
+    """
+
+    def __init__(self, config: Config, model: Any, mesh: Mesh, tta: str = "none") -> None:
+        self.tta = tta
+        self._config, self._model, self._mesh = config, model, mesh
+        self._eval_step = make_eval_step(model, input_scale(config), tta)
+        self._gather = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))
+        # Rounded up to what the devices can share; padding is masked, so nothing changes.
+        self._batch_size = -(-config.eval.batch_size // (VIEWS[tta] * mesh.size)) * mesh.size
+
+    def with_tta(self, tta: str) -> "Predictor":
+        """Return the inference that sees images in these views."""
+        return self if tta == self.tta else Predictor(self._config, self._model, self._mesh, tta)
+
+    def __call__(
+        self, state: TrainState, dataset: Dataset, rows: np.ndarray, should_stop: Callable[[], bool] = lambda: False
+    ) -> np.ndarray | None:
+        """Return the logits of some rows, [N, K], in their order.
+
+        Each process reads its share of every batch and gets all answers. The last batch is padded, and the
+        padding cut off by its mask.
+
+        Args:
+            state: its `eval_params` and `eval_batch_stats` are used.
+            dataset: prepared images.
+            rows: [N] indices into it.
+            should_stop: asked before every batch; if it says so the result is nothing.
+        """
+        source = EvalSource(dataset.images, dataset.metadata.label, rows, self._batch_size, own_share())
+        logits = []
+        stream = batches(source, num_threads=num_threads(self._config))
+        for batch in prefetch(stream, split_batch(self._mesh)):
+            if should_stop():
+                return None
+            answers = self._eval_step(state.eval_params, state.eval_batch_stats, batch["image"])
+            answers, mask = jax.device_get(self._gather((answers, batch["mask"])))
+            logits.append(answers[mask > 0])
+        return np.concatenate(logits)
+
+    def explain(
+        self, state: TrainState, dataset: Dataset, errors: Sequence[Mapping[str, Any]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Find the images of some errors, and what in them spoke for the predicted class (Grad-CAM).
+
+        Args:
+            state: its `eval_params` and `eval_batch_stats` are used.
+            dataset: prepared images, those of the errors among them.
+            errors: from `worst_errors`.
+
+        Returns:
+            Images [M, S, S, 3] uint8 and heat maps [M, S, S] float32 in [0, 1].
+        """
+        rows = np.searchsorted(dataset.metadata.image_id, np.array([error["image_id"] for error in errors], str))
+        images = dataset.images[rows]
+        if not errors:  # a network has no shape for a batch of none
+            return images, np.zeros(images.shape[:3], np.float32)
+        classes = jnp.array([CLASSES.index(error["predicted"]) for error in errors])
+        variables = local_copy({"params": state.eval_params, "batch_stats": state.eval_batch_stats})
+        scaled = scale_images(jnp.asarray(images), input_scale(self._config), self._model.dtype)
+        return images, jax.device_get(grad_cam(self._model, variables, scaled, classes))

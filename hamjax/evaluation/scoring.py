@@ -1,0 +1,156 @@
+"""Everything that is said of predictions on one set of images: `report/<partition>.json` and its table."""
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hamjax.data.metadata import CLASSES
+from hamjax.data.preparation.cache import Dataset
+from hamjax.data.splits import lesion_groups
+from hamjax.evaluation.metrics.bootstrap import bootstrap_intervals, rate_interval
+from hamjax.evaluation.metrics.calibration import calibration_report
+from hamjax.evaluation.metrics.classification import (
+    classification_report,
+    collapse_warning,
+    mean_cross_entropy,
+    softmax,
+)
+from hamjax.evaluation.metrics.isic import isic_scores
+from hamjax.evaluation.metrics.ranking import one_vs_rest, operating_points
+from hamjax.evaluation.metrics.subgroups import subgroup_tables
+from hamjax.evaluation.metrics.worst_errors import worst_errors
+
+Leaks = dict[str, dict[str, int]]
+Validation = tuple[np.ndarray, np.ndarray]
+Explain = Callable[[list[dict[str, Any]]], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalReport:
+    """The result on one partition.
+
+    Attributes:
+        summary: what `report/test.json` holds.
+        image_id: [N].
+        labels: [N] int32.
+        probabilities: [N, 7] float64.
+        worst: images and heat maps of the summary's `worst_errors`; see `Predictor.explain`.
+    """
+
+    summary: dict[str, Any]
+    image_id: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+    worst: tuple[np.ndarray, np.ndarray]
+
+    def summary_json(self) -> str:
+        """Return the text of `test.json`."""
+        return json.dumps(self.summary, indent=2) + "\n"
+
+    def predictions_csv(self) -> str:
+        """Return one row an image: image_id, dx, predicted, and a probability a class."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("image_id", "dx", "predicted", *CLASSES))
+        for image_id, label, row in zip(self.image_id, self.labels, self.probabilities, strict=True):
+            cells = [f"{p:.9g}" for p in row]
+            writer.writerow((image_id, CLASSES[label], CLASSES[row.argmax()], *cells))
+        return text.getvalue()
+
+
+def judge(logits: np.ndarray, dataset: Dataset, rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """Turn logits into metrics.
+
+    Returns:
+        The classification report with the unweighted `loss`; the labels; the probabilities.
+    """
+    labels, probabilities = dataset.metadata.label[rows], softmax(logits)
+    report = classification_report(labels, probabilities, CLASSES)
+    return report | {"loss": mean_cross_entropy(labels, probabilities)}, labels, probabilities
+
+
+def make_report(
+    logits: np.ndarray,
+    dataset: Dataset,
+    rows: np.ndarray,
+    partition: str,
+    *,
+    facts: dict[str, Any],
+    leaks: Leaks,
+    explain: Explain,
+    validation: Validation | None = None,
+) -> EvalReport:
+    """Assemble everything that is said of one set of images.
+
+    Args:
+        logits: [N, 7] of these rows.
+        dataset: prepared images.
+        rows: [N] indices into it.
+        partition: what the set is called.
+        facts: `model`, `split`, `checkpoint`, `params_total` and so on, passed into the summary.
+        leaks: of `hamjax.data.splits.leak_meter`; empty where it does not apply.
+        explain: finds the images and heat maps of the worst errors.
+        validation: labels [M] and logits [M, 7] to fit a temperature on; without them nothing is said of
+            calibration.
+    """
+    report, labels, probabilities = judge(logits, dataset, rows)
+    table, lesions = dataset.metadata.select(rows), lesion_groups(dataset.metadata)[rows]
+    predicted = probabilities.argmax(1)
+    summary = {
+        "partition": partition,
+        "images_note": dataset.images_note,
+        "images_dropped": list(dataset.dropped),
+        **facts,
+        **report,
+        **_with_intervals(report["per_class"], labels, probabilities, lesions),
+        "isic": isic_scores(labels, probabilities, CLASSES),
+        "operating_points": _operating_points(labels, probabilities, lesions),
+        "subgroups": subgroup_tables(labels, predicted, lesions, table.columns(), CLASSES),
+        "worst_errors": worst_errors(labels, probabilities, table.image_id, CLASSES),
+        "leaks": leaks,
+        "alarms": _alarms(report, leaks, dataset, facts),
+    }
+    if validation is not None:
+        summary["calibration"] = calibration_report(*validation, labels, logits)
+    return EvalReport(summary, table.image_id, labels, probabilities, explain(summary["worst_errors"]))
+
+
+def _with_intervals(
+    per_class: dict[str, Any], labels: np.ndarray, probabilities: np.ndarray, lesions: np.ndarray
+) -> dict[str, Any]:
+    """Return `macro_auc`, `intervals`, `bootstrap`, and `per_class` with what ranking and resampling add."""
+    ranked = one_vs_rest(labels, probabilities, CLASSES)
+    drawn = bootstrap_intervals(labels, probabilities, lesions, CLASSES)
+    rows = {dx: row | ranked["per_class"][dx] | {"intervals": drawn["per_class"][dx]} for dx, row in per_class.items()}
+    return {**drawn, "macro_auc": ranked["macro_auc"], "per_class": rows}
+
+
+def _operating_points(labels: np.ndarray, probabilities: np.ndarray, lesions: np.ndarray) -> list[dict[str, Any]]:
+    """Return the rows of `operating_points`, each with the interval of its sensitivity at its threshold."""
+    rows = operating_points(labels, probabilities, CLASSES)
+    for row in rows:
+        chosen = [CLASSES.index(dx) for dx in row["classes"]]
+        positive = np.isin(labels, chosen)
+        threshold = np.inf if row["threshold"] is None else row["threshold"]
+        found = probabilities[positive][:, chosen].sum(1) >= threshold
+        row["interval"] = rate_interval(found, lesions[positive])
+    return rows
+
+
+def _alarms(report: dict[str, Any], leaks: Leaks, dataset: Dataset, facts: dict[str, Any]) -> list[str]:
+    alarms = []
+    overlap = facts.get("external", {}).get("overlap", {"images": 0})
+    if overlap["images"]:
+        alarms.append(f"overlap: {overlap['images']} images show a lesion that was learned or chosen from")
+    if collapsed := collapse_warning(report):
+        alarms.append(f"collapse: {collapsed}")
+    if leaked := sum(row["leaked"] for row in leaks.values()):
+        alarms.append(f"leak: {leaked} test images show a lesion that was trained on")
+    if dataset.dropped:
+        alarms.append(f"incomplete data: {len(dataset.dropped)} images were missing or undecodable")
+    return alarms

@@ -1,0 +1,92 @@
+"""What a run directory gives back: its network at a checkpoint. Needs none of the run's data."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import optax
+
+from hamjax.config import Config
+from hamjax.runtime.devices import make_mesh, put_replicated
+from hamjax.runtime.errors import UserError
+from hamjax.training.run_directory.checkpoints import Checkpoints
+from hamjax.training.run_directory.record import read_record, read_split
+from hamjax.training.setup.experiment import run_facts
+from hamjax.training.setup.network import initial_variables, make_network
+from hamjax.training.state import TrainState, create_train_state
+
+
+class TrainedRun:
+    """A run that has been started.
+
+    Args:
+        workdir: the run directory.
+
+    Attributes:
+        workdir, config: of the run.
+        record: what its checkpoints are recognised by.
+        mesh: of all devices.
+        model: a Flax module.
+
+    Raises:
+        UserError: there is no such run.
+    """
+
+    def __init__(self, workdir: str | Path) -> None:
+        self.workdir = Path(workdir)
+        self.record = read_record(self.workdir)
+        self.config = self.record.config
+        self.mesh = make_mesh()
+        self.model = make_network(self.config, self.mesh.size)
+
+    def restore(self, asked: str | None = None) -> tuple[TrainState, dict[str, Any]]:
+        """Read what predicts from a checkpoint.
+
+        Args:
+            asked: `last`, `best` or a step; by default what training reports.
+
+        Returns:
+            A state without that of the optimizer, on every device; the checkpoint's `name` and `step`.
+
+        Raises:
+            UserError: there is no such checkpoint, it is damaged, or another run's.
+        """
+        folder = self.workdir / "checkpoints"
+        if not folder.is_dir():
+            raise UserError(f"{folder}: expected the checkpoints of a run, got none; train first.")
+        variables = initial_variables(self.config, self.model, pretrained=False)
+        blank = create_train_state(variables, optax.identity(), ema=self.config.train.ema_decay > 0)
+        kept = {name: getattr(blank, name) for name in ("step", "params", "batch_stats", "ema")}
+        with Checkpoints(folder, self.record.identity(), read_only=True) as checkpoints:
+            kind, step = _find_checkpoint(checkpoints, self.config, asked)
+            saved = checkpoints.restore_part(kind, step, {"state": kept})
+        return put_replicated(dataclasses.replace(blank, **saved["state"]), self.mesh), {"name": kind, "step": step}
+
+    def facts(self, state: TrainState) -> dict[str, Any]:
+        """Return what a report says of the set-up, from `split.csv`; see `Experiment.facts`."""
+        metadata, split = read_split(self.workdir)
+        return run_facts(self.config, metadata, split, self.record.data_fingerprint, state)
+
+
+def choose_checkpoint(config: Config, best_step: int, last_step: int) -> tuple[str, int]:
+    """Resolve `eval.checkpoint`: the paper reports the last epoch, everyone else the best."""
+    kind = config.eval.checkpoint
+    if kind == "auto":
+        kind = "last" if config.data.split == "paper" else "best"
+    return kind, last_step if kind == "last" else best_step
+
+
+def _find_checkpoint(checkpoints: Checkpoints, config: Config, asked: str | None) -> tuple[str, int]:
+    last = checkpoints.steps("last")
+    if not last:
+        raise UserError(f"{checkpoints.folder}: expected a checkpoint, got none; train first.")
+    if asked is not None and asked.isdigit():
+        kind = "last" if int(asked) in last else "best"
+        return kind, int(asked)
+    if asked not in (None, "last", "best"):
+        raise UserError(f"--checkpoint: expected last, best or a step, got {asked!r}.")
+    host = checkpoints.read_host("last", last[-1])
+    kind, _ = choose_checkpoint(config, 0, 0) if asked is None else (asked, 0)
+    # The last one is written before its step is validated, and may itself have become the best.
+    best = last[-1] if last[-1] in checkpoints.steps("best") else int(host["best"]["step"])
+    return kind, last[-1] if kind == "last" else best

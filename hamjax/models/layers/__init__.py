@@ -1,0 +1,1 @@
+"""Layers whose forms are chosen for speed: convolution, batch normalization, pooling."""

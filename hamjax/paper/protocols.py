@@ -1,0 +1,82 @@
+"""Protocols: how each one tests and chooses, its tables, and all of them side by side."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from hamjax.paper.networks import TITLES
+from hamjax.paper.published import best_strategies
+from hamjax.paper.results import Result
+from hamjax.paper.tables import Table, choose_strategies, make_tables, merit
+
+CHOSEN_BY = {
+    "paper": "test accuracy, as in the paper; the test images choose, so the figures of the chosen one are too good",
+    "honest": "balanced accuracy on validation",
+    "folds": "balanced accuracy on validation, the mean of the folds",
+}
+TESTED_ON = {
+    "paper": "lesions with one image, four fifths of them nv",
+    "honest": "15% of the images, by lesion",
+    "folds": "every image once, by the fold it was not trained in (grouped by lesion, near-duplicates merged)",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Everything of one protocol.
+
+    Attributes:
+        protocol: its name.
+        lines: what is said above the tables.
+        tables: 4, 4 for balanced accuracy, 5, 6, 7.
+        results: of every strategy that has run.
+        best: every network's chosen strategy.
+    """
+
+    protocol: str
+    lines: tuple[str, ...]
+    tables: tuple[Table, ...]
+    results: tuple[Result, ...]
+    best: dict[str, Result]
+
+    @property
+    def best_model(self) -> str | None:
+        """The network whose chosen strategy is best by what strategies are chosen by."""
+        return max(self.best, key=lambda model: merit(self.protocol, self.best[model]), default=None)
+
+
+def make_block(protocol: str, models: Sequence[str], results: Sequence[Result]) -> Block:
+    """Make a protocol's tables and what is said of them."""
+    best = choose_strategies(protocol, results)
+    chosen = [
+        f"{TITLES[model]} {result.strategy.upper()} (the paper: {' or '.join(map(str.upper, best_strategies(model)))})"
+        for model, result in best.items()
+    ]
+    lines = [f"Protocol {protocol}: tested on {TESTED_ON[protocol]}."]
+    if results:
+        report = results[0].reports[0]
+        top = max(report["per_class"], key=lambda dx: report["per_class"][dx]["support"])
+        lines.append(
+            f"{report['n']:,} test images of {results[0].lesions:,} lesions. Majority baseline: always {top} scores "
+            f"accuracy {report['majority_baseline_accuracy']:.3f}, balanced accuracy "
+            f"{report['majority_baseline_balanced_accuracy']:.3f}."
+        )
+    lines.append(f"Strategy chosen by {CHOSEN_BY[protocol]}: {', '.join(chosen) or 'none has run'}.")
+    return Block(protocol, tuple(lines), tuple(make_tables(protocol, models, results)), tuple(results), best)
+
+
+def side_by_side(blocks: Sequence[Block], models: Sequence[str]) -> Table:
+    """Show every network's chosen strategy under each protocol."""
+    measures = (
+        ("accuracy", "table6", "overall"),
+        ("balanced accuracy", "table6", "mean"),
+        ("macro F1", "table7", "mean"),
+    )
+    columns, entries = [], []
+    for block in blocks:
+        by_key = {table.key: table for table in block.tables}
+        for name, key, column in measures:
+            columns.append(f"{block.protocol}: {name}")
+            place = by_key[key].columns.index(column)
+            entries.append([row[place] for row in by_key[key].rows.values()])
+    rows = {TITLES[model]: tuple(column[i] for column in entries) for i, model in enumerate(models)}
+    return Table("protocols", "Protocols side by side, each with its own choice of strategy", 2, tuple(columns), rows)

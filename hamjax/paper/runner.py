@@ -1,0 +1,170 @@
+"""Cells one after another, each in a process of its own that can be stopped at any time."""
+
+import collections
+import functools
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import IO
+
+from filelock import FileLock, Timeout
+
+from hamjax.paper.cells import FAILURE, Cell, read_state
+from hamjax.runtime.errors import PreemptedError, UserError
+from hamjax.training.run_directory.record import write_atomically
+
+Say = Callable[[str], None]
+say_now: Say = functools.partial(print, flush=True)  # into a file too
+LOG = "log.txt"
+QUIET_SECONDS = 30  # between two lines of progress where there is no terminal
+KEPT_LINES = 20
+
+
+def run_cells(cells: Sequence[Cell], say: Say = say_now) -> list[Cell]:
+    """Run what is not finished; return the cells that failed.
+
+    A cell that fails is recorded in its folder and the next one starts. SIGTERM and SIGINT are
+    passed on to the running cell, which saves; the same call later goes on from there.
+
+    Raises:
+        PreemptedError: SIGTERM came, here or to the cell.
+        KeyboardInterrupt: SIGINT came.
+    """
+    failed = []
+    with _Stop() as stop:
+        for k, cell in enumerate(cells, 1):
+            label = f"[{k}/{len(cells)}] {cell.name}"
+            if not read_state(cell).summary:
+                _wait_for_others(cell, label, say)
+            if read_state(cell).summary:
+                say(f"{label}: finished before")
+                continue
+            start = time.monotonic()
+            message = _run(cell, label, stop, say)
+            if message:
+                failed.append(cell)
+            say(f"{label}: {message or 'finished'} ({time.monotonic() - start:.0f} s, {cell.workdir / LOG})")
+    return failed
+
+
+class _Stop:
+    """Passes SIGTERM and SIGINT on to the running cell as SIGTERM, on which it saves."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._starting = False
+        self._got: int | None = None
+        self._previous = {}
+
+    def __enter__(self) -> "_Stop":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._previous[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def started(self, command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+        """Start a cell and wait for its end; raise what a signal stands for, if one came."""
+        self._starting = True
+        # A group of its own: what a terminal sends to ours is passed on once. Its output comes
+        # through a pipe: should we be killed, its next line ends it.
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace", process_group=0,
+        ) as self._process:  # fmt: skip
+            self._starting = False
+            if self._got is not None:
+                self._process.terminate()
+            yield self._process
+        self._process = None
+        self._leave_if_asked()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self._got = number
+        if self._process is not None:
+            self._process.terminate()
+        elif not self._starting:
+            self._leave_if_asked()
+
+    def _leave_if_asked(self) -> None:
+        if self._got == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self._got == signal.SIGTERM:
+            raise _stopped()
+
+
+def _stopped() -> PreemptedError:
+    return PreemptedError("stopped; the same command goes on from here.")
+
+
+def _wait_for_others(cell: Cell, label: str, say: Say) -> None:
+    """Wait while another process works in the folder: a job of an array, or what a kill left over."""
+    try:
+        cell.workdir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(cell.workdir / ".lock")
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            say(f"{label}: waiting for another process that is working in it")
+            lock.acquire()
+        lock.release()
+    except OSError as error:
+        raise UserError(
+            f"{cell.workdir}: expected a folder that can be written to, got {error}; name another one with --workdir."
+        ) from error
+
+
+def _run(cell: Cell, label: str, stop: _Stop, say: Say) -> str:
+    """Run a cell to its end; return why it failed, or nothing."""
+    (cell.workdir / FAILURE).unlink(missing_ok=True)
+    command = [sys.executable, "-m", "hamjax.main", *cell.words]
+    last = collections.deque[str](maxlen=KEPT_LINES)
+    with (cell.workdir / LOG).open("a", encoding="utf-8") as log, stop.started(command) as process:
+        assert process.stdout is not None
+        for line in _watched(process.stdout, log, label):
+            last.append(line)
+    if process.returncode in (cell.config.runtime.preempt_exit_code, -signal.SIGTERM):
+        raise _stopped()
+    if process.returncode == 0:
+        return ""
+    message = _reason(list(last))
+    failure = {"status": process.returncode, "message": message}
+    write_atomically(cell.workdir / FAILURE, json.dumps(failure, indent=2) + "\n")
+    return f"failed with status {process.returncode}: {message}"
+
+
+def _watched(output: IO[str], log: IO[str], label: str) -> Iterator[str]:
+    """Yield a process's lines, keep them in the log, show how far it is."""
+    is_terminal, shown = sys.stderr.isatty(), time.monotonic()
+    for line in output:
+        log.write(line)
+        log.flush()
+        yield line.rstrip()
+        if not line.startswith("step "):
+            continue
+        text = f"{label}: {line.rstrip()}"
+        if is_terminal:
+            width = shutil.get_terminal_size().columns - 1
+            print(f"{text[:width]:{width}}", end="\r", file=sys.stderr, flush=True)
+        elif time.monotonic() - shown > QUIET_SECONDS:
+            shown = time.monotonic()
+            print(text, file=sys.stderr, flush=True)
+    if is_terminal:
+        print(" " * (shutil.get_terminal_size().columns - 1), end="\r", file=sys.stderr, flush=True)
+
+
+def _reason(lines: list[str]) -> str:
+    """Return the message at the end of a failed process's output."""
+    starts = [i for i, line in enumerate(lines) if line.startswith("hamjax: ")]
+    message = "\n".join(lines[starts[-1] :]).removeprefix("hamjax: ") if starts else "".join(lines[-1:])
+    return message or "it said nothing"

@@ -1,0 +1,71 @@
+"""Reading zip archives that anyone may have made: nothing is unpacked to disk, and what is read has a bound."""
+
+import stat
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from hamjax.runtime.errors import UserError
+
+MAX_MEMBERS = 1_000_000
+# The other methods are decompressed without a bound, a chunk at a time.
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+def open_archive(path: Path) -> zipfile.ZipFile:
+    """Open a zip archive.
+
+    Raises:
+        UserError: it is no archive, or has more than `MAX_MEMBERS` members.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    # NotImplementedError: of a version of the format that is not known
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise UserError(f"{path}: expected a zip archive, got {error}; fetch or make it again.") from error
+    if len(archive.infolist()) > MAX_MEMBERS:
+        archive.close()
+        raise UserError(f"{path}: expected at most {MAX_MEMBERS:,} members, got more; this is no archive of images.")
+    return archive
+
+
+def require_plain(path: Path, member: zipfile.ZipInfo) -> None:
+    """Refuse a member that would lie outside the archive's folder, or stand for another file.
+
+    Raises:
+        UserError: its name is absolute or climbs (`..`), or it is a link or a device.
+    """
+    name = member.filename.replace("\\", "/")
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if name.startswith("/") or ".." in PurePosixPath(name).parts or name[1:2] == ":":
+        what = "one whose name leaves its folder"
+    elif kind not in (0, stat.S_IFREG):
+        what = "a link or a device"
+    else:
+        return
+    raise UserError(f"{path}: expected plain files in the archive, got {what}: {member.filename!r}; do not use it.")
+
+
+def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> bytes:
+    """Return a member's bytes, their checksum verified.
+
+    No more than `limit` bytes are ever decompressed, whatever the archive says of the member's size.
+
+    Raises:
+        UserError: it is larger, encrypted, compressed in an unusual way, or damaged.
+    """
+    what = f"{archive.filename}: {member.filename!r}"
+    if member.file_size > limit:
+        raise UserError(f"{what}: expected at most {limit:,} bytes, got {member.file_size:,}; do not use it.")
+    if member.flag_bits & 1 or member.compress_type not in METHODS:
+        raise UserError(
+            f"{what}: expected a member stored or deflated, and without a password, got another; pack it anew."
+        )
+    try:
+        with archive.open(member) as file:
+            content = file.read(limit + 1)
+            file.read(1)  # the checksum is compared at the end
+    # RuntimeError: an encryption or a feature that only the member's own header tells of
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{what}: expected a whole member, got {error}; fetch or make the archive again.") from error
+    return content

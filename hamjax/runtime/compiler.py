@@ -1,0 +1,69 @@
+"""XLA: its cache of compiled programs, and options that were measured to pay, where they did.
+
+`scripts/bench_step.py --xla NAME=VALUE` compares one; `scripts/results/` has what came of it.
+"""
+
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from hamjax.runtime.download import user_cache
+
+# XLA's CPU backend hands sums and products to a library, YNNPACK. Without it the CNN's step is quicker
+# (scripts/results/step_cnn_64px_batch16.json); for the other networks nothing was kept that shows it.
+FASTER: dict[tuple[str, str], dict[str, str]] = {
+    ("cpu", "cnn"): {"xla_cpu_experimental_ynn_fusion_type": ""},
+    # 5,000 kernels, most of them tiny: LLVM's highest level takes longer over them and makes them no faster
+    # (scripts/results/startup.json; step_densenet201_64px_batch16.json has the step at either level).
+    ("cpu", "densenet201"): {"xla_backend_optimization_level": "1"},
+}
+
+# Of a program that comes from the cache, jaxlib 0.11.2 keeps no order among the reductions over several CPU devices if
+# its default scheduler made it: one device waits in the first, another in the last, until XLA ends the process.
+ORDERLY = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+
+
+def compiler_options(model: str) -> dict[str, str]:
+    """Return the options to compile a network's train step with, as far as this jaxlib knows them."""
+    backend = jax.default_backend()
+    chosen = FASTER.get((backend, model), {}) | (ORDERLY if backend == "cpu" and jax.device_count() > 1 else {})
+    return {name: value for name, value in chosen.items() if is_known(name, value)}
+
+
+@functools.cache
+def is_known(name: str, value: str) -> bool:
+    """Ask XLA: options come and go with its versions, and an unknown one would end a run."""
+    try:
+        jax.jit(jnp.negative).lower(jnp.float32(0)).compile(compiler_options={name: value})
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
+def cache_folder(choice: str) -> Path | None:
+    """Return where compiled programs are kept: `auto` for the user's cache folder, `off`, or a folder."""
+    if choice == "off":
+        return None
+    return user_cache() / "xla" if choice == "auto" else Path(choice)
+
+
+def enable_compilation_cache(choice: str) -> str:
+    """Keep compiled programs between runs.
+
+    Args:
+        choice: see `cache_folder`.
+
+    Returns:
+        The folder in use, or why there is none.
+    """
+    folder = cache_folder(choice)
+    if folder is None:
+        return "off"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"off ({error})"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    return str(folder)

@@ -1,0 +1,216 @@
+"""The run directory: what is in it, whose it is, and whether a run may go on in it.
+
+config.json   resolved config, versions, revision, device, data and split fingerprints
+split.csv     who was trained on and who was tested on
+metrics.jsonl, events.*    see `hamjax.training.run_directory.metrics_log`
+checkpoints/  see `hamjax.training.run_directory.checkpoints`
+report/       see `hamjax.report`; `test.json` comes last and marks the end
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from filelock import FileLock, Timeout
+
+from hamjax.config import Config, validate
+from hamjax.data import splits
+from hamjax.data.metadata import Metadata, from_rows
+from hamjax.data.tables import read_table
+from hamjax.runtime.environment import environment
+from hamjax.runtime.errors import UserError, name_some
+from hamjax.training.setup.experiment import Experiment, run_identity
+
+# What config.json must hold, and what it may.
+NEEDED = {"config": dict, "data_fingerprint": str, "split_fingerprint": str}
+DESCRIPTIVE = {"command": str, "environment": dict}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """What a run is: its config, and what its data and split are recognised by."""
+
+    config: Config
+    data_fingerprint: str
+    split_fingerprint: str
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a checkpoint of this run is recognised by."""
+        return run_identity(self.config, self.data_fingerprint, self.split_fingerprint)
+
+
+@contextlib.contextmanager
+def run_lock(workdir: Path) -> Iterator[None]:
+    """Hold a run directory; the system lets go of it however the process ends.
+
+    Raises:
+        UserError: another process holds it, or the folder cannot be written to.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(workdir / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise UserError(
+            f"{workdir}: expected a run directory of our own, got one that another process is "
+            "working in; wait for it, or name another one with --workdir."
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"{workdir}: expected a folder that can be written to, got {error}; name another one with --workdir."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def require_own(workdir: Path, config: Config) -> None:
+    """Refuse a run directory that another config started.
+
+    Raises:
+        UserError: names the keys that differ.
+    """
+    stored = _read(workdir)
+    if stored is None:
+        return
+    ours, theirs = config.result_keys(), Config.from_dict(stored["config"]).result_keys()
+    differing = [
+        f"{topic}.{key} ({theirs[topic][key]!r} there, {value!r} now)"
+        for topic, keys in ours.items()
+        for key, value in keys.items()
+        if theirs[topic][key] != value
+    ]
+    if differing:
+        raise UserError(
+            f"{workdir}: expected a run of this config, got one with another {name_some(differing)}; "
+            "name another folder with --workdir, or start with the config it has."
+        )
+
+
+def write_facts(workdir: Path, experiment: Experiment) -> None:
+    """Write `config.json` and `split.csv`, once, in process 0.
+
+    Raises:
+        UserError: the directory was made from other images or another split.
+    """
+    facts = {
+        "data_fingerprint": experiment.dataset.fingerprint,
+        "split_fingerprint": splits.fingerprint(experiment.dataset.metadata, experiment.split),
+    }
+    stored = _read(workdir)
+    if stored is not None:
+        changed = [name for name, value in facts.items() if stored[name] != value]
+        if changed:
+            raise UserError(
+                f"{workdir}: expected the data it was started with, got another {' and '.join(changed)}; "
+                "bring the old data back, or name another folder with --workdir."
+            )
+        return
+    if jax.process_index() > 0:
+        return
+    config = experiment.config.to_dict()
+    for key in ("source_dir", "data_dir"):
+        config["data"][key] = config["data"][key] and os.path.abspath(config["data"][key])
+    text = splits.split_csv(experiment.dataset.metadata, experiment.split)
+    write_atomically(workdir / "split.csv", text)
+    command = shlex.join(["python", *sys.orig_argv[1:]])
+    record = {"config": config, **facts, "command": command, "environment": environment()}
+    write_atomically(workdir / "config.json", json.dumps(record, indent=2) + "\n")
+
+
+def read_record(workdir: Path) -> RunRecord:
+    """Return what `config.json` says a run was started with.
+
+    Raises:
+        UserError: there is no run.
+    """
+    stored = _read_run(workdir)
+    config = Config.from_dict(stored["config"])
+    try:
+        validate(config)
+    except UserError as error:
+        raise UserError(f"{workdir / 'config.json'}: {error}\nRestore the file that the run wrote.") from error
+    return RunRecord(config, stored["data_fingerprint"], stored["split_fingerprint"])
+
+
+def read_facts(workdir: Path) -> dict[str, Any]:
+    """Return what `config.json` says of how a run was made: `config`, `command`, `environment`.
+
+    Raises:
+        UserError: there is no run.
+    """
+    record = _read_run(workdir)
+    return {name: record[name] for name in ("config", *DESCRIPTIVE) if name in record}
+
+
+def read_split(workdir: Path) -> tuple[Metadata, np.ndarray]:
+    """Return who was in which partition, as `split.csv` says.
+
+    Returns:
+        Ids, lesions and classes of N images, the other columns unknown; [N] partition names.
+
+    Raises:
+        UserError: the file is missing, or not what the run wrote.
+    """
+    path = workdir / "split.csv"
+    rows = read_table(path)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != read_record(workdir).split_fingerprint:
+        raise UserError(f"{path}: expected the split that the run was started with, got another; bring it back.")
+    metadata = from_rows(rows, where=str(path))
+    part = {row["image_id"]: row.get("split") for row in rows}
+    if not set(part.values()) <= set(splits.PARTITIONS):
+        raise UserError(f"{path}: expected a column split of {', '.join(splits.PARTITIONS)}, got others; restore it.")
+    return metadata, np.array([part[i] for i in metadata.image_id.tolist()])
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that it is there whole or not at all, making its folder where that is missing.
+
+    Raises:
+        UserError: the disk is full, or there can be no such folder.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content if isinstance(content, bytes) else content.encode())
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: expected to write it, got {error}; free some space, or name another folder, and start the "
+            "same command again."
+        ) from error
+
+
+def _read_run(workdir: Path) -> dict[str, Any]:
+    stored = _read(workdir)
+    if stored is None:
+        raise UserError(f"{workdir}: expected a run directory with a config.json, got none; check --workdir.")
+    return stored
+
+
+def _read(workdir: Path) -> dict[str, Any] | None:
+    path = workdir / "config.json"
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: expected the config of a run, got {error}; restore or remove it.") from error
+    given = stored if isinstance(stored, dict) else {}
+    wrong = [name for name, kind in NEEDED.items() if not isinstance(given.get(name), kind)]
+    wrong += [name for name, kind in DESCRIPTIVE.items() if not isinstance(given.get(name, kind()), kind)]
+    if wrong:
+        raise UserError(f"{path}: expected what a run wrote, got other {', '.join(wrong)}; restore or remove it.")
+    return given

@@ -1,0 +1,1 @@
+"""Everything that a config determines before the first step."""

@@ -1,0 +1,197 @@
+"""Everything a config determines before the first step: data, split, strategy, network."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from hamjax.config import Config
+from hamjax.data import splits
+from hamjax.data.cores import usable_cores
+from hamjax.data.demographics import demographics
+from hamjax.data.metadata import CLASSES, Metadata
+from hamjax.data.pipeline import Share, TrainSource
+from hamjax.data.preparation.cache import Dataset, Say
+from hamjax.data.sampling import log_prior
+from hamjax.models import count_parameters
+from hamjax.runtime.devices import make_mesh, put_replicated, require_divisible
+from hamjax.training.optimizers import make_optimizer
+from hamjax.training.schedules import Schedule
+from hamjax.training.setup.network import count_trainable, frozen_at, initial_variables, make_network
+from hamjax.training.setup.parts import augmentation_of, schedule_of
+from hamjax.training.setup.plan import Plan, make_plan, prepare_data
+from hamjax.training.state import TrainState, create_train_state
+from hamjax.training.step import StepSettings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment(Plan):
+    """What a run works with: its plan, and what carries it out.
+
+    Attributes:
+        config: as given.
+        dataset: prepared images, N of them.
+        mesh: of all devices.
+        model: a Flax module.
+        tx: an optax transformation.
+    """
+
+    config: Config
+    dataset: Dataset
+    mesh: Mesh
+    model: Any
+    tx: optax.GradientTransformation
+
+    def initial_state(self, *, pretrained: bool = True) -> TrainState:
+        """Initialise the network and the optimizer, on every device.
+
+        Args:
+            pretrained: false where only shapes matter, as before restoring a checkpoint.
+
+        Raises:
+            UserError: the weights to start from are missing or another network's.
+        """
+        variables = initial_variables(self.config, self.model, pretrained=pretrained)
+        return put_replicated(create_train_state(variables, self.tx, ema=self.config.train.ema_decay > 0), self.mesh)
+
+    def frozen_at(self, step: int) -> str:
+        """Return what of the network the step after `step` leaves as it is."""
+        return frozen_at(self.config, step // self.steps_per_epoch)
+
+    def train_source(self) -> TrainSource:
+        """Return the stream of training batches."""
+        config = self.config
+        return TrainSource(
+            images=self.dataset.images,
+            labels=self.dataset.metadata.label,
+            epoch_rows=self.epoch_rows,
+            batch_size=config.train.global_batch_size,
+            steps_per_epoch=self.steps_per_epoch,
+            num_steps=self.num_steps,
+            seed=config.train.seed,
+            augmentation=augmentation_of(config),
+            pixels=config.data.augment_on == "host",
+            share=own_share(),
+        )
+
+    def step_settings(self, learning_rate: float) -> StepSettings:
+        """Return what the compiled step of this run takes as arguments, on every device."""
+        return put_replicated(
+            StepSettings(
+                learning_rate=np.float32(learning_rate),
+                seed=np.uint32(self.config.train.seed),
+                class_weights=self.class_weights,
+                log_prior=log_prior(self.counts, self.class_weights),
+            ),
+            self.mesh,
+        )
+
+    def schedule(self) -> Schedule:
+        """Return the learning rate at its start."""
+        return schedule_of(self.config, self.steps_per_epoch, self.num_steps)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a checkpoint of this run is recognised by."""
+        split = splits.fingerprint(self.dataset.metadata, self.split)
+        return run_identity(self.config, self.dataset.fingerprint, split)
+
+    def rows(self, partition: str) -> np.ndarray:
+        """Return the data-set rows of `train`, `val` or `test`."""
+        return np.flatnonzero(self.split == partition)
+
+    def leaks(self) -> dict[str, dict[str, int]]:
+        """Count the test images of a lesion that is trained on; see `leak_meter`."""
+        return splits.leak_meter(self.dataset.metadata, self.split)
+
+    def facts(self, state: TrainState) -> dict[str, Any]:
+        """Return what a report says of the set-up."""
+        facts = run_facts(self.config, self.dataset.metadata, self.split, self.dataset.fingerprint, state)
+        sampling = {
+            "epoch_counts": dict(zip(CLASSES, self.counts.tolist(), strict=True)),
+            "class_weights": dict(zip(CLASSES, self.class_weights.tolist(), strict=True)),
+        }
+        whom = {part: self._demographics(part) for part in splits.PARTITIONS}
+        return facts | {"sampling": sampling, "demographics": whom}
+
+    def _demographics(self, partition: str) -> dict[str, Any]:
+        rows = self.rows(partition)
+        return demographics(
+            splits.lesion_groups(self.dataset.metadata)[rows], self.dataset.metadata.select(rows).columns()
+        )
+
+
+def run_facts(
+    config: Config, metadata: Metadata, split: np.ndarray, data_fingerprint: str, state: TrainState
+) -> dict[str, Any]:
+    """Return what a report says of a run's set-up: see `Experiment`."""
+    return {
+        "model": config.model.name,
+        "strategy": str(config.sampling.strategy),
+        "seed": config.train.seed,
+        "split": {
+            "name": config.data.split,
+            "fingerprint": splits.fingerprint(metadata, split),
+            "counts": splits.split_counts(metadata, split),
+        },
+        "data_fingerprint": data_fingerprint,
+        **parameter_counts(config, state),
+    }
+
+
+def parameter_counts(config: Config, state: TrainState) -> dict[str, int]:
+    """Count `params_total`, as Keras does with BatchNorm's statistics, and `params_trainable`."""
+    return {
+        "params_total": count_parameters(state.params) + count_parameters(state.batch_stats),
+        "params_trainable": count_trainable(config, state.params),
+    }
+
+
+def run_identity(config: Config, data_fingerprint: str, split_fingerprint: str) -> dict[str, Any]:
+    """Return what a checkpoint of a run is recognised by."""
+    return {
+        "model": config.model.name,
+        "strategy": str(config.sampling.strategy),
+        "image_size": config.data.image_size,
+        "seed": config.train.seed,
+        "data": data_fingerprint[:16],
+        "split": split_fingerprint[:16],
+    }
+
+
+def build_experiment(config: Config, say: Say = print) -> Experiment:
+    """Prepare the data, draw the split, apply the strategy, make the network.
+
+    Raises:
+        UserError: anything about the data, the config or the devices does not fit.
+    """
+    mesh = make_mesh()
+    require_divisible("train.global_batch_size", config.train.global_batch_size, mesh.size)
+    dataset = prepare_data(config, say)
+    plan = make_plan(config, dataset.metadata)
+    tx = make_optimizer(
+        config.optimizer.name,
+        weight_decay=config.optimizer.weight_decay,
+        shape=schedule_of(config, plan.steps_per_epoch, plan.num_steps).shape,
+    )
+    return Experiment(
+        config=config, dataset=dataset, mesh=mesh, model=make_network(config, mesh.size), tx=tx, **vars(plan)
+    )
+
+
+def own_share() -> Share:
+    """Return the part of every batch that this process reads."""
+    return Share(jax.process_index(), jax.process_count())
+
+
+def steps_per_dispatch(config: Config) -> int:
+    """Resolve 0: several steps at once where dispatch, not arithmetic, is the limit."""
+    return config.train.steps_per_dispatch or (1 if jax.default_backend() == "cpu" else 8)
+
+
+def num_threads(config: Config) -> int:
+    """Resolve -1: one thread a core, sixteen at most."""
+    chosen = config.data.num_threads
+    return chosen if chosen >= 0 else min(usable_cores(), 16)

@@ -1,0 +1,119 @@
+"""The network a config asks for: its module, the values it starts from, what of it is trained."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from hamjax.config import Config
+from hamjax.data.metadata import CLASSES
+from hamjax.models import MODEL_SPECS, count_parameters, create_model, init_variables
+from hamjax.models.freezing import trainable_mask
+from hamjax.models.pretrained import load_pretrained
+from hamjax.models.pretrained.official_files import published_weights
+from hamjax.runtime.errors import UserError
+
+Say = Callable[[str], None]
+
+
+def require_fitting(config: Config) -> None:
+    """Check that the network can do what is asked of it.
+
+    Raises:
+        UserError: the images are too small, or there are no ImageNet weights to use.
+    """
+    spec, chosen = MODEL_SPECS[config.model.name], config.model
+    if config.data.image_size < spec.minimum_size:
+        raise UserError(
+            f"data.image_size={config.data.image_size}: expected at least {spec.minimum_size} for "
+            f"{chosen.name}; set --config.data.image_size."
+        )
+    if spec.pretrained:
+        return
+    wanted = {
+        f"model.weights={chosen.weights}": chosen.weights != "random",
+        f"model.input_scale={chosen.input_scale}": chosen.input_scale != "unit",
+        f"model.trainable={chosen.trainable}": chosen.trainable != "all",
+        f"model.freeze_epochs={chosen.freeze_epochs}": chosen.freeze_epochs > 0,
+        f"model.freeze_bn={chosen.freeze_bn}": chosen.freeze_bn,
+    }
+    if asked := [key for key, is_asked in wanted.items() if is_asked]:
+        raise UserError(
+            f"{', '.join(asked)}: expected a network with ImageNet weights, got {chosen.name}, which has none; "
+            "leave these keys out and set --config.model.weights=random."
+        )
+
+
+def make_network(config: Config, num_devices: int) -> Any:
+    """Make the Flax module."""
+    return create_model(
+        config.model.name,
+        num_classes=len(CLASSES),
+        head=config.model.head,
+        compute_dtype=compute_dtype(config),
+        bn_stats=config.model.bn_stats,
+        num_devices=num_devices,
+        dropout=config.model.dropout,
+    )
+
+
+def compute_dtype(config: Config) -> str:
+    """Resolve `auto`: bfloat16 where there is hardware for it."""
+    if config.model.compute_dtype != "auto":
+        return config.model.compute_dtype
+    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+
+
+def input_scale(config: Config) -> str:
+    """Resolve `native`: the preprocessing of the network's own ImageNet weights."""
+    return MODEL_SPECS[config.model.name].native_scale if config.model.input_scale == "native" else "unit"
+
+
+def locate_weights(config: Config, say: Say = print) -> Path | None:
+    """Return the weights file to start from, fetched if it is the official one; nothing for random.
+
+    Raises:
+        UserError: there is no such file, or it cannot be fetched.
+    """
+    weights = config.model.weights
+    if weights == "random":
+        return None
+    if weights == "imagenet":
+        return published_weights(config.model.name, say=say)
+    if not Path(weights).is_file():
+        raise UserError(
+            f"model.weights={weights}: expected imagenet, random or a file, got none of that name; "
+            "check --config.model.weights."
+        )
+    return Path(weights)
+
+
+def initial_variables(config: Config, model: Any, *, pretrained: bool) -> dict[str, Any]:
+    """Return the values a run starts from.
+
+    Args:
+        config: of the run.
+        model: from `make_network`.
+        pretrained: false where only shapes matter, as before restoring a checkpoint.
+
+    Raises:
+        UserError: the weights file is missing or not of this network.
+    """
+    variables = init_variables(model, image_size=config.data.image_size, seed=config.train.seed)
+    path = locate_weights(config) if pretrained else None
+    return variables if path is None else load_pretrained(config.model.name, variables, path)
+
+
+def frozen_at(config: Config, epoch: int) -> str:
+    """Return what is left as it is in an epoch, from 0: see `Classifier.frozen`."""
+    chosen = config.model
+    if chosen.trainable == "head" or epoch < chosen.freeze_epochs:
+        return "backbone"
+    return "bn" if chosen.freeze_bn else "none"
+
+
+def count_trainable(config: Config, params: Any) -> int:
+    """Count the parameters that are trained in some epoch."""
+    mask = trainable_mask(params, frozen_at(config, config.model.freeze_epochs))
+    return count_parameters(jax.tree.map(lambda p, trained: p if trained else (), params, mask))

@@ -1,0 +1,116 @@
+"""What a config says of its data before a device is needed: who is trained on, how often, how long."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from hamjax.config import Config
+from hamjax.data import sampling, splits
+from hamjax.data.metadata import CLASSES, Metadata
+from hamjax.data.preparation.cache import Dataset, Say
+from hamjax.data.preparation.prepare import Outlook, look_ahead, prepare
+from hamjax.runtime.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the data set's table determines: who is trained on, how often, how long.
+
+    Attributes:
+        split: [N] partition names.
+        epoch_rows: [M] data-set rows of a training epoch, the strategy applied.
+        counts: [7] of them per class.
+        class_weights: [7] float32.
+        steps_per_epoch: full batches.
+        num_steps: of the whole run.
+    """
+
+    split: np.ndarray
+    epoch_rows: np.ndarray
+    counts: np.ndarray
+    class_weights: np.ndarray
+    steps_per_epoch: int
+    num_steps: int
+
+
+def prepare_data(config: Config, say: Say = print) -> Dataset:
+    """Return the images a config names, preparing whatever of them is not there yet; see `data.prepare`."""
+    return prepare(**_asked(config), say=say)
+
+
+def look_ahead_at_data(config: Config) -> Outlook:
+    """Say what `prepare_data` would do; see `data.prepare.look_ahead`."""
+    return look_ahead(**_asked(config))
+
+
+def make_plan(config: Config, metadata: Metadata) -> Plan:
+    """Draw the split, apply the strategy, count the steps; no image and no device is needed.
+
+    Raises:
+        UserError: a partition or an epoch would be empty.
+    """
+    split = splits.make_split(metadata, config.data.split, seed=config.data.split_seed, stratify=config.data.stratify)
+    epoch_rows, counts, class_weights = _apply_strategy(config, metadata, split)
+    train_size = int((split == splits.TRAIN).sum())
+    taken = len(epoch_rows) if config.sampling.epoch_size == "natural" else train_size
+    steps_per_epoch = taken // config.train.global_batch_size
+    _require_enough(config, split, steps_per_epoch)
+    num_steps = config.train.epochs * steps_per_epoch
+    return Plan(
+        split=split,
+        epoch_rows=epoch_rows,
+        counts=counts,
+        class_weights=class_weights,
+        steps_per_epoch=steps_per_epoch,
+        num_steps=min(num_steps, config.train.max_steps) if config.train.max_steps else num_steps,
+    )
+
+
+def _asked(config: Config) -> dict[str, Any]:
+    data = config.data
+    return {
+        "name": data.name,
+        "source_dir": data.source_dir,
+        "data_dir": data.data_dir,
+        "image_size": data.image_size,
+        "resize": data.resize,
+        "allow_missing": data.allow_missing,
+        "synthetic_images": data.synthetic_images,
+    }
+
+
+def _apply_strategy(config: Config, metadata: Metadata, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the rows of an epoch, their counts per class, and the class weights."""
+    chosen, strategy = config.sampling, sampling.STRATEGIES[config.sampling.strategy]
+    train_rows = np.flatnonzero(split == splits.TRAIN)
+    labels = metadata.label[train_rows]
+    original = np.bincount(labels, minlength=len(CLASSES))
+    counts = sampling.target_counts(
+        strategy.oversample,
+        original,
+        metadata.class_counts(),
+        threshold=chosen.threshold,
+        threshold_on=chosen.threshold_on,
+    )
+    weights = np.ones(len(CLASSES), np.float32)
+    if strategy.weighted:
+        weights = sampling.class_weights(
+            chosen.weight_rule,
+            counts if chosen.weights_from == "effective" else original,
+            beta=chosen.effective_beta,
+            given=chosen.given_weights,
+        )
+    index = sampling.resample(labels, counts, seed=config.train.seed, draw=chosen.draw)
+    return train_rows[index], counts, weights
+
+
+def _require_enough(config: Config, split: np.ndarray, steps_per_epoch: int) -> None:
+    empty = [part for part in splits.PARTITIONS if not (split == part).any()]
+    if empty:
+        raise UserError(f"data.split={config.data.split}: got no image for {', '.join(empty)}; use more data.")
+    if steps_per_epoch == 0:
+        raise UserError(
+            f"train.global_batch_size={config.train.global_batch_size}: expected at most the "
+            f"{(split == splits.TRAIN).sum()} training images; set --config.train.global_batch_size."
+        )

@@ -1,0 +1,58 @@
+"""Keep the result of finished runs as one small JSON, for the README to quote.
+
+    python scripts/record_run.py --workdir runs/cnn_s2 [--workdir ...] --json scripts/results/cnn_s2_64px.json
+
+Several directories are repetitions; the JSON holds each of them, with what it ran on.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from hamjax.commands import errors_reported
+from hamjax.runtime.errors import UserError
+from hamjax.training.run_directory.metrics_log import read_records
+from hamjax.training.run_directory.record import read_record
+
+KEPT = ("model", "strategy", "seed", "n", "accuracy", "balanced_accuracy", "macro_f1", "majority_baseline_accuracy",
+        "checkpoint", "images_note", "data_fingerprint", "confusion_matrix", "classes", "alarms")  # fmt: skip
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workdir", action="append", required=True, type=Path, help="a finished run; may be repeated")
+    parser.add_argument("--json", required=True, type=Path)
+    args = parser.parse_args()
+    with errors_reported("record_run"):
+        runs = [_read(workdir) for workdir in args.workdir]
+    scores = [run["balanced_accuracy"] for run in runs]
+    result = {"repetitions": len(runs), "median_balanced_accuracy": statistics.median(scores), "runs": runs}
+    args.json.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"{args.json}: balanced accuracy {', '.join(f'{score:.3f}' for score in scores)}")
+
+
+def _read(workdir: Path) -> dict[str, Any]:
+    config = read_record(workdir).config
+    try:
+        summary = json.loads((workdir / "report" / "test.json").read_text())
+    except OSError as error:
+        raise UserError(f"{workdir}: expected a finished run, got {error}; let it end first.") from error
+    stored = json.loads((workdir / "config.json").read_text())
+    records = read_records(workdir / "metrics.jsonl")
+    rates = [line["throughput/images_per_second"] for line in records if "throughput/images_per_second" in line]
+    return {
+        **{name: summary[name] for name in KEPT},
+        "split": {"name": summary["split"]["name"], "fingerprint": summary["split"]["fingerprint"]},
+        "image_size": config.data.image_size,
+        "steps": records[-1]["step"],
+        "train_seconds": records[-1]["wall_s"],
+        "median_images_per_second": statistics.median(rates),
+        "environment": stored["environment"],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The commands as a user gives them: what they refuse, and how their process ends."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from hamjax.runtime.errors import UserError
+from hamjax.runtime.preemption import StopRequest
+from hamjax.training.run_directory import record as run_directory
+from tests.conftest import read_rows
+
+ROOT = Path(__file__).parents[2]
+
+
+def _command(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no --config"),
+        (["--config", "configs/none.py"], "configs/none.py"),
+        (["--config", "configs/cnn_s2.py", "--config.data.nonsense=1"], "nonsense"),
+        (["--config", "configs/cnn_s2.py", "--config.train.epochs=many"], "many"),
+        (["--config", "configs/cnn_s2.py", "--config.sampling.strategy=s9"], "s9"),
+        (["--config", "configs/cnn_s2.py", "--config.data.split=random"], "data.split"),
+        (["--config", "configs/cnn_s2.py", "--nonsense"], "nonsense"),
+        (["--config", "configs/cnn_s2.py", "extra"], "extra"),
+        (["--config", "configs/cnn_s2.py"], "--download"),
+        (["--config", "configs/cnn_s2.py", "--config.data.source_dir=nowhere"], "nowhere"),
+        (["--config", "configs/densenet_s5.py"], "model.weights=random"),
+    ],
+)
+def test_the_command_line_refuses_with_status_2(tmp_path: Path, words: list[str], message: str) -> None:
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    done = _command("-m", "hamjax.main", *words, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_preparing_refuses_with_status_2(copy: Path, tmp_path: Path) -> None:
+    gone = sorted(copy.glob("*.jpg"))[0]
+    gone.unlink()
+    command = (
+        "scripts/prepare_data.py",
+        "--source",
+        str(copy),
+        "--data-dir",
+        str(tmp_path / "d"),
+        "--image-size",
+        "16",
+    )
+    done = _command(*command)
+    assert done.returncode == 2
+    assert gone.stem in done.stderr
+    done = _command(*command, "--allow-missing")
+    assert done.returncode == 0
+    assert f"{len(read_rows(copy)) - 1} images" in done.stdout
+    assert gone.stem in done.stdout
+
+
+def test_a_second_signal_ends_the_run_at_once() -> None:
+    code = (
+        "import hashlib, os, signal, time; from hamjax.runtime.preemption import StopRequest\n"
+        "with StopRequest() as stop:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    while not stop(): time.sleep(.01)\n"
+        "    print('asked', flush=True)\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)  # as a compilation: long, and none of it Python\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asked\n"
+        process.terminate()
+        assert process.wait(20) == 128 + signal.SIGTERM
+
+
+def test_a_stop_request_leaves_signals_as_they_were() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
+    code = (
+        "import time; from pathlib import Path; from hamjax.training.run_directory.record import run_lock\n"
+        f"with run_lock(Path({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(UserError), run_directory.run_lock(tmp_path):
+            pass
+        holder.kill()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            with run_directory.run_lock(tmp_path):
+                return
+        except UserError:
+            threading.Event().wait(0.1)
+    pytest.fail("the lock outlived its process")

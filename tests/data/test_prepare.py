@@ -1,0 +1,216 @@
+"""From a source to a data set: the same path always, and nothing half-written."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from hamjax.data.metadata import CLASSES
+from hamjax.data.preparation import prepare as prepare_room
+from hamjax.data.preparation.cache import Dataset, decode, resize
+from hamjax.data.preparation.prepare import prepare
+from hamjax.runtime.errors import UserError
+from tests.conftest import IMAGES, read_rows, write_rows
+
+Prepare = Callable[..., tuple[Dataset, str]]
+
+
+@pytest.fixture
+def run(copy: Path, tmp_path: Path) -> Prepare:
+    """Prepare the copy; return the data set and what was said."""
+
+    def call(**changes: object) -> tuple[Dataset, str]:
+        said: list[str] = []
+        settings: dict[str, object] = {
+            "name": "ham10000",
+            "source_dir": str(copy),
+            "data_dir": str(tmp_path / "data"),
+            "image_size": 24,
+            "say": said.append,
+        }
+        return prepare(**(settings | changes)), "\n".join(said)  # pyright: ignore[reportArgumentType]
+
+    return call
+
+
+def _left_behind(folder: Path) -> list[str]:
+    """What a refused preparation must not leave: records, caches, or parts of them."""
+    return [p.name for p in folder.rglob("*") if p.is_file() and p.name != ".lock"]
+
+
+def test_pixels_and_rows_are_those_of_the_source(run: Prepare, copy: Path) -> None:
+    dataset, _ = run()
+    assert dataset.images.shape == (IMAGES, 24, 24, 3)
+    dx = {row["image_id"]: row["dx"] for row in read_rows(copy)}
+    for i in (0, 17, IMAGES - 1):
+        image_id = dataset.metadata.image_id[i]
+        expected = resize(decode((copy / f"{image_id}.jpg").read_bytes()), 24, "squash")
+        np.testing.assert_array_equal(dataset.images[i], expected)
+        assert CLASSES[dataset.metadata.label[i]] == dx[image_id]
+
+
+def test_tfds_reads_the_records(run: Prepare, copy: Path, tmp_path: Path) -> None:
+    dataset, _ = run()
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    builder: Any = tfds.builder_from_directory(tmp_path / "data" / "ham10000" / "1.0.0")
+    assert builder.info.features["label"].names == list(CLASSES)
+    by_name: Any = tfds.data_source("ham10000", data_dir=tmp_path / "data", split="train", decoders=decoders)
+    for records in (builder.as_data_source("train", decoders=decoders), by_name):
+        assert len(records) == IMAGES
+        example = records[5]
+        image_id = example["image_id"].decode()
+        assert example["image"] == (copy / f"{image_id}.jpg").read_bytes()
+        assert set(example) >= {"label", "lesion_id", "dx_type", "age", "sex", "localization", "dataset"}
+    assert sorted(records[i]["image_id"].decode() for i in range(IMAGES)) == dataset.metadata.image_id.tolist()
+
+
+def test_prepared_data_is_used_again_and_needs_no_source(run: Prepare) -> None:
+    first, _ = run()
+    again, said = run()
+    assert said == ""
+    without, _ = run(source_dir="")
+    assert first.fingerprint == again.fingerprint == without.fingerprint
+
+
+def test_a_cache_of_another_size_is_built_beside_the_first(run: Prepare) -> None:
+    run()
+    other, said = run(image_size=20)
+    assert other.images.shape[1] == 20
+    assert "building" in said
+    assert run()[1] == ""
+
+
+def test_changed_content_is_built_again_and_said_so(run: Prepare, copy: Path) -> None:
+    before, _ = run()
+    a, b = sorted(copy.glob("*.jpg"))[:2]
+    a.write_bytes(b.read_bytes())
+    after, said = run()
+    assert "other content" in said
+    assert after.fingerprint != before.fingerprint
+    np.testing.assert_array_equal(after.images[0], after.images[1])
+
+
+@pytest.mark.parametrize("damage", ["pixels", "shape", "truncated", "sidecar"])
+def test_a_damaged_cache_is_built_again_and_said_so(run: Prepare, tmp_path: Path, damage: str) -> None:
+    good = np.array(run()[0].images)
+    cache = tmp_path / "data" / "cache" / "ham10000_24x24_squash.npy"
+    if damage == "pixels":
+        np.save(cache, 255 - good)
+    elif damage == "shape":
+        np.save(cache, good[:, :8])
+    elif damage == "truncated":
+        os.truncate(cache, 1000)
+    else:
+        cache.with_suffix(".json").write_text("{")
+    dataset, said = run()
+    assert "building it" in said
+    np.testing.assert_array_equal(dataset.images, good)
+
+
+def test_missing_image_is_refused_by_id(run: Prepare, copy: Path, tmp_path: Path) -> None:
+    gone = sorted(copy.glob("*.jpg"))[3]
+    gone.unlink()
+    with pytest.raises(UserError, match=rf"{gone.stem}.*--allow-missing"):
+        run()
+    assert _left_behind(tmp_path / "data") == []
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", None])
+def test_undecodable_image_is_refused_by_id(run: Prepare, copy: Path, tmp_path: Path, content: bytes | None) -> None:
+    bad = sorted(copy.glob("*.jpg"))[4]
+    bad.write_bytes(bad.read_bytes()[:-700] if content is None else content)
+    with pytest.raises(UserError, match=bad.stem):
+        run()
+    assert _left_behind(tmp_path / "data") == []
+
+
+def test_allow_missing_goes_on_and_says_without_what(run: Prepare, copy: Path) -> None:
+    images = sorted(copy.glob("*.jpg"))
+    images[3].unlink()
+    images[4].write_bytes(b"not an image")
+    dataset, said = run(allow_missing=True)
+    assert dataset.dropped == (images[3].stem, images[4].stem)
+    assert len(dataset.images) == len(dataset.metadata) == IMAGES - 2
+    assert images[3].stem in said
+    assert images[4].stem in said
+    with pytest.raises(UserError, match=images[3].stem):
+        run()
+    with pytest.raises(UserError, match="--allow-missing"):
+        run(source_dir="")
+
+
+def test_completed_copy_replaces_an_incomplete_one(run: Prepare, copy: Path) -> None:
+    gone = sorted(copy.glob("*.jpg"))[3]
+    content = gone.read_bytes()
+    gone.unlink()
+    run(allow_missing=True)
+    gone.write_bytes(content)
+    assert run()[0].dropped == ()
+
+
+def test_no_data_names_the_two_commands(run: Prepare) -> None:
+    with pytest.raises(UserError, match=r"(?s)--download.*--source"):
+        run(source_dir="")
+
+
+def test_full_disk_is_refused_before_anything_is_written(
+    run: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(prepare_room.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(UserError, match=r"bytes of free space, got 1,000"):
+        run()
+    assert _left_behind(tmp_path / "data") == []
+
+
+def test_disk_that_fills_up_while_the_cache_is_built_leaves_none(run: Prepare, tmp_path: Path) -> None:
+    import resource
+
+    run()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="bytes of room"):
+            run(image_size=48)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list((tmp_path / "data" / "cache").glob("*48x48*"))
+    assert run(image_size=48)[0].images.shape[1] == 48
+
+
+def test_a_place_that_cannot_be_written_is_refused(run: Prepare, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="expected a folder that data can be written to"):
+        run(data_dir=str(tmp_path / "file" / "data"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("*array_record*", None), ("*array_record*", b"x" * 100_000), ("dataset_info.json", b"{"),
+     ("dataset_info.json", b'{"splits": [5]}'), ("features.json", b"[]"),
+     ("features.json", b'{"pythonClassName": "nowhere.Features"}')],
+)  # fmt: skip
+def test_damaged_records_are_refused_with_the_cure(
+    run: Prepare, tmp_path: Path, name: str, content: bytes | None
+) -> None:
+    run()
+    (path,) = (tmp_path / "data" / "ham10000" / "1.0.0").glob(name)
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(UserError, match="prepare the data again"):
+        run(image_size=20)
+
+
+def test_crop_keeps_the_aspect_ratio(copy: Path) -> None:
+    image = decode(sorted(copy.glob("*.jpg"))[0].read_bytes())
+    middle = image.crop((15, 0, 105, 90))
+    np.testing.assert_array_equal(resize(image, 90, "crop"), np.asarray(middle))
+
+
+def test_rows_are_ordered_by_id_whatever_the_file_says(run: Prepare, copy: Path) -> None:
+    fingerprint = run()[0].metadata.fingerprint()
+    write_rows(copy, read_rows(copy)[::-1])
+    assert run()[0].metadata.fingerprint() == fingerprint

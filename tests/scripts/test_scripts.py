@@ -1,0 +1,96 @@
+"""The scripts do what their pages and the README say."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from bench import print_speed
+from PIL import Image
+
+from hamjax.data.preparation.cache import resize
+from hamjax.paper.networks import describe_networks
+from tests.helpers import keras_networks
+
+ROOT = Path(__file__).parents[2]
+Files = Callable[[str], Path]
+
+
+def _convert(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "convert_weights.py"), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def class_index(tmp_path: Path) -> Path:
+    path = tmp_path / "index.json"
+    path.write_text(json.dumps({str(i): [f"n{i:08}", f"thing_{i}"] for i in range(1000)}))
+    return path
+
+
+def test_a_picture_gets_keras_five_best_classes(keras_files: Files, tmp_path: Path, class_index: Path) -> None:
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8))
+    picture.save(tmp_path / "picture.png")
+    done = _convert(
+        "--model", "resnet50", "--keras-h5", keras_files("resnet50") / "top.h5", "--out", tmp_path / "out.npz",
+        "--classify", tmp_path / "picture.png", "--class-index", class_index,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    network = keras_networks.with_top(keras_networks.make_network("resnet50"))
+    pixels = resize(picture, 224, "squash")[None].astype(np.float32)
+    expected = network.predict(keras.applications.resnet50.preprocess_input(pixels), verbose=0)[0]
+    lines = [line.split() for line in done.stdout.splitlines()[-5:]]
+    assert [name for _, name in lines] == [f"thing_{i}" for i in np.argsort(-expected)[:5]]
+    assert [float(p) for p, _ in lines] == pytest.approx(np.sort(expected)[::-1][:5], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("model", "file", "words", "message"),
+    [
+        ("resnet50", "nowhere.h5", (), "expected a weights file, got none"),
+        pytest.param("densenet201", "top.h5", (), "expected the 1006 tensors of densenet201", marks=pytest.mark.slow),
+        pytest.param("resnet50", "notop.h5", ("--classify", "x.png"), "weights with their top", marks=pytest.mark.slow),
+        pytest.param("resnet50", "top.h5", ("--classify", "x.png"), "expected a picture", marks=pytest.mark.slow),
+    ],
+)
+def test_conversion_refuses_with_status_2(
+    keras_files: Files, tmp_path: Path, model: str, file: str, words: tuple[str, ...], message: str
+) -> None:
+    path = keras_files("resnet50") / file
+    done = _convert("--model", model, "--keras-h5", path, "--out", tmp_path / "out.npz", *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_conversion_to_the_cache_takes_the_official_file_alone(tmp_path: Path) -> None:
+    done = _convert("--model", "resnet50", "--keras-h5", tmp_path / "other.h5")
+    assert done.returncode == 2
+    assert "expected --out beside --keras-h5" in done.stderr
+
+
+def test_the_readme_shows_the_networks_as_they_are() -> None:
+    readme = (ROOT / "README.md").read_text()
+    blocks = describe_networks().split("\n\n")
+    shown = [block for block in blocks if block in readme]
+    assert [block.split()[0] for block in shown] == ["CNN", "ResNet50", "all", "The"]
+
+
+def test_counts_are_the_papers_row_by_row() -> None:
+    for block in describe_networks().split("\n\n")[:2]:
+        for row in block.splitlines()[1:]:
+            *_, ours, paper = row.split()
+            assert ours == paper, row
+
+
+def test_the_readme_shows_the_speed_that_was_measured() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert print_speed.describe_input() in readme
+    assert print_speed.describe_steps() in readme
+    for block in (*print_speed.describe_starts().split("\n\n"), print_speed.describe_loops()):
+        assert block in readme
