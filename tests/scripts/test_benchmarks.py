@@ -1,6 +1,7 @@
 """The benchmarks run, refuse what they cannot do, and have their peers do the same work."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -168,3 +169,34 @@ def test_starts_are_timed_cold_and_warm(tmp_path: Path) -> None:
     for phases in results["median_seconds"].values():
         assert set(phases) == {"imports", "init", "trace", "compile", "first step", "total"}
         assert all(seconds > 0 for seconds in phases.values())
+
+
+STAND_IN = """#!/bin/sh
+case "$1" in
+  -c) echo "$DEVICE" ;;
+  *) echo "$@" >> "$CALLS"; case "$*" in *resnet50*) exit 3 ;; esac ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("device", "folder"), [("", "scripts/results/"), ("NVIDIA_H100", "scripts/results/NVIDIA_H100/")]
+)
+def test_bench_all_goes_on_after_a_failure_and_keeps_devices_apart(tmp_path: Path, device: str, folder: str) -> None:
+    python = tmp_path / "python"
+    python.write_text(STAND_IN)
+    python.chmod(0o755)
+    variables = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "CALLS": str(tmp_path / "calls"),
+        "DEVICE": device,
+    }
+    command = ["bash", str(ROOT / "scripts" / "bench_all.sh"), str(tmp_path)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "failed, and not written: step_resnet50_64px_batch16.json" in done.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) == 8
+    assert all(
+        f"--json {folder}" in call and call.split("--json ")[1].count("/") == folder.count("/") for call in calls
+    )

@@ -30,15 +30,17 @@ def main() -> None:
     if args.source_dir and not Path(args.source_dir).is_dir():
         _refuse(f"--source-dir {args.source_dir}: expected a folder of images, got none; check the path.")
     rows = (smoke_rows if args.smoke else accelerator_rows)(args.networks, args.source_dir)
-    with tempfile.TemporaryDirectory() as scratch:
-        runner = Runner(args.out, Path(scratch), minutes=args.minutes, smoke=args.smoke)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        Runner(args.out, Path(scratch), minutes=args.minutes, smoke=args.smoke) as runner,
+    ):
         for row in rows:
             runner.run(row)
-    if args.smoke:
-        runner.say(SMOKE_LEAVES_OUT)
-    runner.say(summary.describe(runner.results))
-    if failed := runner.count("failed"):
-        runner.say(f"{failed} rows failed; their reasons are in {args.out}")
+        if args.smoke:
+            runner.say(SMOKE_LEAVES_OUT)
+        if failed := runner.count("failed"):
+            runner.say(f"{failed} rows failed; their reasons are in {args.out}")
+        runner.say(summary.describe(runner.results))
 
 
 def _arguments() -> argparse.Namespace:

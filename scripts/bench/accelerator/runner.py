@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from bench.accelerator.rows import PARTS, Row
 
@@ -38,6 +38,12 @@ class Runner:
         self._environment: dict[str, Any] = {}
         out.mkdir(parents=True, exist_ok=True)
         self._log = (out / "log.txt").open("a", encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._log.close()
 
     def run(self, row: Row) -> None:
         """Run a row, or say why not, and write its part's file anew."""
