@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bench.accelerator import summary
+from bench.accelerator.rows import NETWORKS, PARTS
 from bench.measure import table
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -13,7 +15,9 @@ NOT_RUN = "not run"
 
 def main() -> None:
     """Print all of them."""
-    for lines in (describe_input(), describe_steps(), describe_starts(), describe_loops()):
+    for lines in (
+        describe_input(), describe_steps(), describe_starts(), describe_loops(), describe_accelerators(),
+    ):  # fmt: skip
         print(lines, end="\n\n")
 
 
@@ -61,6 +65,23 @@ def describe_loops() -> str:
         for model, found in _read("end_to_end")["results"].items()
     ]  # fmt: skip
     return table(["the real loop", "of a held batch's rate", "waits for data", "a save blocks"], rows)
+
+
+def describe_accelerators() -> str:
+    """Return how many times as fast as PyTorch's best mode we are on each accelerator that was measured."""
+    folders = sorted(path.parent for path in RESULTS.glob("*/part_A.json"))
+    header = ["bfloat16, 224 px", *(f"{name}, over the best of PyTorch" for name in summary.COLUMNS)]
+    rows = []
+    for folder in folders or [None]:
+        found: dict[str, Any] = {part: {} for part in PARTS}
+        device = "GPU"
+        for path in sorted(folder.glob("part_*.json")) if folder else ():
+            record = json.loads(path.read_text())
+            found[path.stem[-1]] = {row["name"]: row for row in record["rows"]}
+            device = record["environment"].get("device", device)
+        for model in NETWORKS:
+            rows.append([f"{model}, {device}", *summary.cells(found, model)[1::2]])
+    return table(header, rows)
 
 
 def _cell(results: dict[str, Any], peer: str) -> str:

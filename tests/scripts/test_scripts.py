@@ -1,6 +1,7 @@
 """The scripts do what their pages and the README say."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -74,8 +75,8 @@ def test_conversion_to_the_cache_takes_the_official_file_alone(tmp_path: Path) -
     assert "expected --out beside --keras-h5" in done.stderr
 
 
-def test_the_readme_shows_the_networks_as_they_are() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_the_page_of_the_networks_shows_them_as_they_are() -> None:
+    readme = (ROOT / "hamjax" / "models" / "README.md").read_text()
     blocks = describe_networks().split("\n\n")
     shown = [block for block in blocks if block in readme]
     assert [block.split()[0] for block in shown] == ["CNN", "ResNet50", "all", "The"]
@@ -88,9 +89,28 @@ def test_counts_are_the_papers_row_by_row() -> None:
             assert ours == paper, row
 
 
-def test_the_readme_shows_the_speed_that_was_measured() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert print_speed.describe_input() in readme
-    assert print_speed.describe_steps() in readme
-    for block in (*print_speed.describe_starts().split("\n\n"), print_speed.describe_loops()):
-        assert block in readme
+def test_the_pages_show_the_speed_that_was_measured() -> None:
+    page = (ROOT / "scripts" / "bench" / "README.md").read_text()
+    for block in (
+        print_speed.describe_input(),
+        print_speed.describe_steps(),
+        *print_speed.describe_starts().split("\n\n"),
+        print_speed.describe_loops(),
+        print_speed.describe_accelerators(),
+    ):
+        assert block in page
+    assert print_speed.describe_steps() in (ROOT / "README.md").read_text()
+
+
+PAGES = [
+    "README.md",
+    *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*/**/README.md")) if ".venv" not in path.parts),
+]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "run_419d696" not in page])
+def test_pages_are_short_and_refer_to_files_that_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert len(text.splitlines()) <= (130 if page == "README.md" else 150)
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((ROOT / page).parent / target).exists(), target

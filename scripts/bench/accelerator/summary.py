@@ -6,19 +6,23 @@ from bench.accelerator.rows import NETWORKS
 from bench.measure import table
 
 NOT_RUN = "not run"
+# The parts in which our rates, and PyTorch's, are found.
+COLUMNS = {"batch 16": ("AG", "AG"), "batch 256": ("B", "BD"), "inference at 256": ("C", "C")}
 Results = dict[str, dict[str, Any]]
 
 
 def describe(results: Results) -> str:
     """Lay out images a second of ours, and how many times as fast that is as the best PyTorch found."""
-    header, columns = [""], (("batch 16", "AG", "AG"), ("batch 256", "B", "BD"), ("inference at 256", "C", "C"))
-    for name, _, _ in columns:
+    header = [""]
+    for name in COLUMNS:
         header += [f"{name}, img/s", "over torch"]
-    rows = [
-        [model, *(cell for _, ours, theirs in columns for cell in _cells(results, model, ours, theirs))]
-        for model in NETWORKS
-    ]
+    rows = [[model, *cells(results, model)] for model in NETWORKS]
     return f"{_roof(results)}\n{table(header, rows)}"
+
+
+def cells(results: Results, model: str) -> list[str]:
+    """Return the images a second of each column, and how many times as fast as the best of PyTorch that is."""
+    return [cell for parts in COLUMNS.values() for cell in _cells(results, model, *parts)]
 
 
 def best(results: Results, parts: str, model: str, *, ours: bool) -> float | None:
