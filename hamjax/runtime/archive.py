@@ -1,4 +1,4 @@
-"""Reading zip archives that anyone may have made: nothing is unpacked to disk, and what is read has a bound."""
+"""Zip archives that anyone may have made: they are read in memory and within bounds, never unpacked to disk."""
 
 import stat
 import zipfile
@@ -36,6 +36,7 @@ def require_plain(path: Path, member: zipfile.ZipInfo) -> None:
         UserError: its name is absolute or climbs (`..`), or it is a link or a device.
     """
     name = member.filename.replace("\\", "/")
+    # Unix keeps the file mode in the upper half; archives made elsewhere have 0 there, which is a plain file.
     kind = stat.S_IFMT(member.external_attr >> 16)
     if name.startswith("/") or ".." in PurePosixPath(name).parts or name[1:2] == ":":
         what = "one whose name leaves its folder"
@@ -62,6 +63,7 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -
             f"{what}: expected a member stored or deflated, and without a password, got another; pack it anew."
         )
     try:
+        # One byte more than allowed: the size that an archive states of itself may be a lie.
         with archive.open(member) as file:
             content = file.read(limit + 1)
             file.read(1)  # the checksum is compared at the end

@@ -1,4 +1,4 @@
-"""XLA: its cache of compiled programs, and options that were measured to pay, where they did.
+"""XLA: its cache of compiled programs, and the options that were measured to pay.
 
 `scripts/bench_step.py --xla NAME=VALUE` compares one; `scripts/results/` has what came of it.
 """
@@ -20,8 +20,9 @@ FASTER: dict[tuple[str, str], dict[str, str]] = {
     ("cpu", "densenet201"): {"xla_backend_optimization_level": "1"},
 }
 
-# Of a program that comes from the cache, jaxlib 0.11.2 keeps no order among the reductions over several CPU devices if
-# its default scheduler made it: one device waits in the first, another in the last, until XLA ends the process.
+# Works around a deadlock in jaxlib 0.11.2: a program that the default CPU scheduler compiled and that is loaded from
+# the cache may run its all-reduces in a different order on each device; the devices then wait for each other until
+# XLA aborts.
 ORDERLY = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
@@ -65,5 +66,6 @@ def enable_compilation_cache(choice: str) -> str:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return f"off ({error})"
+    # Set here and not by an environment variable: JAX reads those when it is imported.
     jax.config.update("jax_compilation_cache_dir", str(folder))
     return str(folder)

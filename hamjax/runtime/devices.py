@@ -15,9 +15,9 @@ from hamjax.runtime.errors import UserError
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """Put devices, by default all of all processes, on the axis `data`.
+    """Return a mesh of devices, by default all of all processes, with one axis `data`.
 
-    Those of a process lie side by side, in the order of the processes: each then reads one piece of a batch.
+    The devices of a process lie side by side, in the order of the processes, so each reads one piece of a batch.
 
     Raises:
         UserError: processes have different numbers of devices.
@@ -30,12 +30,12 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Every device holds the whole."""
+    """Return the sharding in which every device holds the whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split_batch(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """Every device holds its part along `axis`."""
+    """Return the sharding in which every device holds its part along `axis`."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
 
 
@@ -55,7 +55,7 @@ def require_divisible(key: str, batch_size: int, num_devices: int) -> None:
 
 
 def put_batch(batch: Mapping[str, np.ndarray], sharding: NamedSharding) -> dict[str, jax.Array]:
-    """Send this process's part of a batch to its devices, without waiting."""
+    """Return a batch on the devices, given this process's part of it; does not wait for the transfer."""
     return {name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()}
 
 
@@ -100,9 +100,10 @@ def prefetch(
 def put_replicated(tree: Any, mesh: Mesh) -> Any:
     """Copy a tree of arrays, the same in every process, to every device."""
     sharding = replicated(mesh)
+    # One process: device_put copies without further ado.
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
-    # device_put would send every leaf to every process, to compare.
+    # Several: device_put would send every leaf to every process, to compare them.
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
 
 

@@ -1,4 +1,4 @@
-"""The processes of a run: how they meet, agree and part.
+"""The processes of a run: how they meet, agree and end.
 
 Every function here that waits for the other processes says so; all of them must then call it.
 """
@@ -43,6 +43,7 @@ def connect(choice: str, join_seconds: int = JOIN_SECONDS) -> None:
     given = {} if choice == "auto" else _parse(choice)
     if given and given["process_id"] == 0:
         _require_free(choice, given["coordinator_address"])
+    # JAX has a time limit of its own, but when that is over it aborts the process with a trace of its code.
     deadline = threading.Timer(join_seconds, _give_up, (choice, join_seconds))
     deadline.daemon = True
     deadline.start()
@@ -112,7 +113,7 @@ def _require_free(choice: str, address: str) -> None:
 
 
 def is_first() -> bool:
-    """Say whether this is process 0, which alone writes reports and speaks."""
+    """Return whether this is process 0, which alone writes reports and prints."""
     return jax.process_index() == 0
 
 
@@ -130,6 +131,7 @@ def gather(value: Any) -> list[Any]:
     """Return the values of all processes, plain as in JSON, in their order; waits for them."""
     if jax.process_count() == 1:
         return [value]
+    # As bytes in an array: JAX gathers arrays, and all of one size.
     encoded = np.frombuffer(json.dumps(value).encode(), np.uint8)
     sizes = np.ravel(multihost_utils.process_allgather(np.int32(len(encoded))))
     padded = np.zeros(sizes.max(), np.uint8)
@@ -192,6 +194,7 @@ def require_shared(folder: Path) -> None:
                 mark.write_text(token)
             except OSError as error:
                 raise UserError(f"{folder}: expected a folder that can be written to, got {error}.") from error
+    # A network file system may show a new file late, so its absence is believed only after a while.
     deadline = time.monotonic() + LAG_SECONDS
     with all_or_none():
         while not (mark.is_file() and mark.read_text() == token):
@@ -204,7 +207,7 @@ def require_shared(folder: Path) -> None:
 
 
 def is_peer_loss(error: BaseException | None) -> bool:
-    """Say whether an error comes from waiting for another process, so that waiting on is in vain."""
+    """Return whether an error comes from waiting for another process, so that to wait longer is in vain."""
     if jax.process_count() == 1:
         return False
     if isinstance(error, ValueError):  # what Gloo, which the CPU's collectives go by, may fail with
@@ -214,7 +217,7 @@ def is_peer_loss(error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def peers_needed() -> Iterator[None]:
-    """Say what it means when a computation shared with other processes fails.
+    """Turn the failure of a computation that is shared with other processes into its most likely cause.
 
     Raises:
         PeerLostError: most likely one of them is gone.
@@ -225,8 +228,8 @@ def peers_needed() -> Iterator[None]:
         if not is_peer_loss(error):
             raise
         raise PeerLostError(
-            f"expected all {jax.process_count()} processes to go on, got {str(error).splitlines()[0][:300]}: most "
-            "likely one has ended, and says why. Start the same command again, it goes on from the last checkpoint."
+            f"expected all {jax.process_count()} processes to continue, got {str(error).splitlines()[0][:300]}: most "
+            "likely one has ended, and says why. Start the same command again; it resumes from the last checkpoint."
         ) from error
 
 
@@ -234,6 +237,7 @@ def leave(status: int) -> NoReturn:
     """End a process that failed. Among others, at once: an orderly end would wait for them, and they for us."""
     if not jax.distributed.is_initialized():
         sys.exit(status)
+    # os._exit skips what Python does at an end: flush by hand.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -1,4 +1,4 @@
-"""Fetching a published file: resumed, retried, and checked before anyone can use it."""
+"""Downloads of published files: resumed, retried, and checked before they get their name."""
 
 import hashlib
 import http.client
@@ -61,6 +61,7 @@ def fetch(
     path.parent.mkdir(parents=True, exist_ok=True)
     _require_room(part, size)
     say(f"downloading {url} to {path}")
+    # Connections that bring nothing are counted in a row: a slow line that breaks often still arrives.
     failures = 0
     while not _is_complete(part, size):
         before = part.stat().st_size if part.exists() else 0
@@ -119,12 +120,14 @@ class _SecureRedirects(urllib.request.HTTPRedirectHandler):
 def _receive(url: str, part: Path, size: int | None, timeout: float) -> int:
     """Append what the server has beyond the part; return the size of the whole."""
     offset = part.stat().st_size if part.exists() else 0
+    # A part longer than the whole is of another file; to continue it would never end.
     if size is not None and offset > size:
         part.unlink()
         offset = 0
     headers = {"User-Agent": USER_AGENT} | ({"Range": f"bytes={offset}-"} if offset else {})
     opener = urllib.request.build_opener(_SecureRedirects)
     with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
+        # A server without ranges answers 200 with the whole file, which then begins anew.
         resumed = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
         start = offset if resumed else 0
         total = size if answer.length is None else start + answer.length

@@ -1,7 +1,6 @@
-"""The failures a user meets, and the exit status each one ends a command with.
+"""Errors that a user can meet, and the exit status with which each one ends a command.
 
-Every room may import this one. `hamjax.commands` turns these into
-one message and a status; anything else is a defect and keeps its traceback.
+`hamjax.commands` turns them into one message and a status. Any other exception is a defect and keeps its traceback.
 """
 
 import difflib
@@ -9,26 +8,30 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user can mend: what was expected, what was got, what to do."""
+    """A problem that the user can fix; the message says what was expected, what was found, and what to do."""
 
+    # As argparse and shells have it for wrong usage.
     exit_status = 2
 
 
 class DivergedError(UserError):
     """The loss became NaN or infinite; the last good checkpoint is kept."""
 
+    # A status of its own: a scheduler must not start the run again, as it would diverge again.
     exit_status = 3
 
 
 class PeerLostError(UserError):
-    """Another process of the job went away; the same command goes on from the last checkpoint."""
+    """Another process of the job went away; the same command resumes from the last checkpoint."""
 
-    exit_status = 75  # EX_TEMPFAIL of sysexits.h: try again
+    # EX_TEMPFAIL of sysexits.h: try again.
+    exit_status = 75
 
 
 class PreemptedError(UserError):
     """A signal asked the run to stop; it saved first and continues when restarted."""
 
+    # What a shell reports of a process that SIGTERM ended (128 + 15): schedulers know it.
     exit_status = 143
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM, by which schedulers say that a machine is about to go away."""
+"""SIGTERM, which schedulers send before they take a machine away."""
 
 import os
 import signal
@@ -25,21 +25,22 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         if self._takes:
             self._previous = signal.signal(signal.SIGTERM, self._on_signal)
-            # A handler runs between two steps of Python: after a compilation, however long. A pipe tells at once.
-            ear, self._mouth = os.pipe()
-            os.set_blocking(self._mouth, False)
-            self._previous_mouth = signal.set_wakeup_fd(self._mouth, warn_on_full_buffer=False)
-            threading.Thread(target=self._listen, args=(ear,), daemon=True).start()
+            # Python runs a signal handler only between bytecodes, so not before a long compilation ends; the wake-up
+            # pipe tells our thread at once.
+            reading, self._writing = os.pipe()
+            os.set_blocking(self._writing, False)
+            self._previous_fd = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+            threading.Thread(target=self._listen, args=(reading,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._takes:
-            signal.set_wakeup_fd(self._previous_mouth)
-            os.close(self._mouth)  # ends the thread
+            signal.set_wakeup_fd(self._previous_fd)
+            os.close(self._writing)  # ends the thread
             signal.signal(signal.SIGTERM, self._previous)
 
     def __call__(self) -> bool:
-        """Say whether to stop here. Every process must ask equally often, at the same places."""
+        """Return whether to stop here. Every process must ask equally often, at the same places."""
         if self._shared and not self._requested:
             self._calls += 1
             self._requested = multihost_utils.reached_preemption_sync_point(self._calls)
@@ -50,10 +51,11 @@ class StopRequest:
         self._requested = True
 
     @staticmethod
-    def _listen(ear: int) -> None:
+    def _listen(reading: int) -> None:
         heard = 0
-        with open(ear, "rb", buffering=0) as signals:
+        with open(reading, "rb", buffering=0) as signals:
             while number := signals.read(1):
                 heard += ord(number) == signal.SIGTERM
+                # The first one saves; who sends a second one does not want to wait for that.
                 if heard > 1:
                     os._exit(128 + signal.SIGTERM)

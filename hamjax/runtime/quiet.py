@@ -1,4 +1,4 @@
-"""Keeps orbax and its threads from printing what the main thread reports in one message."""
+"""Silence for orbax and its threads, where the main thread reports the same error in one message."""
 
 import logging
 import sys
@@ -8,10 +8,12 @@ _previous = sys.unraisablehook
 
 
 def quiet_orbax() -> None:
-    """Leave out the tracebacks that orbax, asyncio and TensorStore print of errors which orbax raises, too.
+    """Leave out the tracebacks that orbax, asyncio and TensorStore print of errors which orbax also raises.
 
-    Of a full disk they are hundreds of lines around the one that says what to do. For the whole process, once.
+    On a full disk they bury our one-line message under hundreds of lines. Affects the whole process; calling it twice
+    is harmless.
     """
+    # Filters and a hook, not a log level: what orbax logs of anything else must still be seen.
     global _previous
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(_is_news)

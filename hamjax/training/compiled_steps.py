@@ -36,7 +36,8 @@ class Dispatcher:
         self, step: int, state: TrainState, metrics: Any, batches: dict[str, jax.Array], settings: StepSettings
     ) -> tuple[TrainState, Any]:
         """Take the steps after `step`, as many as batches are stacked; state and metrics are donated."""
-        frozen = self._experiment.frozen_at(step)  # changes only between epochs
+        # Frozen layers change only between epochs, and no dispatch crosses the end of one.
+        frozen = self._experiment.frozen_at(step)
         if frozen not in self._compiled:
             self._compiled[frozen] = self._compile(frozen, state.params)
         return self._compiled[frozen](state, metrics, batches, settings, *self._images)
@@ -44,6 +45,7 @@ class Dispatcher:
     def _compile(self, frozen: str, params: Any) -> Callable[..., tuple[TrainState, Any]]:
         experiment, config = self._experiment, self._experiment.config
         model, trainable = experiment.model, None
+        # A module of its own: a frozen BatchNorm runs in inference mode, which is another program.
         if frozen != "none":
             model, trainable = model.clone(frozen=frozen), trainable_mask(params, frozen)
         step = make_train_step(
@@ -58,6 +60,7 @@ class Dispatcher:
         read = functools.partial(read_batch, mesh=experiment.mesh) if self._images else None
         return compile_train_step(
             step,
+            # Inside a loop XLA:CPU leaves its fast convolutions; an accelerator does not, and compiles a loop sooner.
             unroll=jax.default_backend() == "cpu",
             read=read,
             compiler_options=compiler_options(config.model.name),
@@ -66,6 +69,7 @@ class Dispatcher:
 
 def stack_batches(stream: Iterator[Batch], plan: list[int]) -> Iterator[dict[str, np.ndarray]]:
     """Stack as many batches as each dispatch takes, along a new first axis."""
+    # The mask marks padding, which training batches do not have.
     for count in plan:
         group = [next(stream) for _ in range(count)]
         yield {name: np.stack([batch[name] for batch in group]) for name in group[0] if name != "mask"}

@@ -1,7 +1,7 @@
 """The data set in device memory: a batch is looked up and augmented inside the step.
 
-The host then sends a row and a transform an image, instead of pixels. Meant for accelerators, whose
-step may be quicker than a host's cores can warp.
+The host then sends a row and a transform for each image instead of its pixels. This is for accelerators whose step
+takes less time than the host's cores need to warp a batch.
 """
 
 import os
@@ -47,7 +47,7 @@ def put_images(images: np.ndarray, mesh: Mesh) -> Array:
 
 
 def require_room(nbytes: int, mesh: Mesh) -> None:
-    """Refuse what would take more than half of a device's free memory.
+    """Refuse a data set that would take more than half of a device's free memory.
 
     Raises:
         UserError: with the numbers.
@@ -96,6 +96,7 @@ def look_up(images: Array, rows: Array, mesh: Mesh) -> Array:
     Every device gives what it holds of the whole batch; each image comes from one of them,
     so their sum is the batch.
     """
+    # No collectives where there is no other device to exchange images with.
     if mesh.size == 1:
         return images[rows]
 

@@ -1,4 +1,4 @@
-"""The division of a run into dispatches: how many steps each one takes.
+"""The division of a run into dispatches: the number of steps that each one takes.
 
 Every number of steps a dispatch takes is a compiled program of its own, so a run uses two at most: K, and one smaller
 number that fills up what K leaves over. An epoch and a run end exactly; everything else that is due every so many

@@ -93,7 +93,8 @@ class Loop:
         with Progress(experiment.num_steps, self.step, shown=is_first()) as self.progress:
             if self.stop():  # before the step is compiled
                 self._preempt()
-            if self.step and self._epoch_ends():  # the validation comes after the checkpoint of its step
+            # The end of an epoch is saved before it is validated, so a run can be resumed in between.
+            if self.step and self._epoch_ends():
                 self._validate()
             plan = plan_dispatches(
                 self.step, experiment.num_steps, experiment.steps_per_epoch, steps_per_dispatch(config)
@@ -130,6 +131,7 @@ class Loop:
     def _end_dispatch(self, before: int) -> None:
         """Do what is due after the steps of a dispatch, which began at step `before`."""
         train, epoch_ends = self.experiment.config.train, self._epoch_ends()
+        # In this order: the records of a step are there before its checkpoint, which a resumed run relies on.
         window_ends = epoch_ends or crosses(train.log_every_steps, before, self.step)
         if window_ends:
             self._end_window()
@@ -201,10 +203,12 @@ class Loop:
         if result.balanced_accuracy > self.best["balanced_accuracy"]:
             self.best = {"balanced_accuracy": result.balanced_accuracy, "step": self.step}
             self.checkpoints.mark_best(self.step)
+        # A validation is no part of the rate of training steps.
         self.meter.reset()
 
     def save(self) -> None:
         """Save the state, unless it is of no use to anybody."""
+        # A checkpoint of NaN would be restored for ever; the one before is worth more.
         if not self.state.is_finite():
             self._stop_diverged("parameters that are NaN or infinite")
         host = {"schedule": self.schedule.state(), "best": self.best}

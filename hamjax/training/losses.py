@@ -1,7 +1,7 @@
 """Training losses with class weights, reduced as Keras reduces them.
 
-A loss gives every class a score, as if it were the label; the loss of an image is minus the score
-of its label. So label smoothing, and the soft targets of mixed images, are averages of scores.
+A loss gives each class a score, as if that class were the label. The loss of an image is minus the score of its label.
+Label smoothing and the soft targets of mixed images are then averages of scores.
 """
 
 import dataclasses
@@ -67,6 +67,7 @@ def _focal(logits: Array, loss: Loss, log_prior: Array | None) -> Array:
     """(1 - p)^gamma log p (Lin et al., ICCV 2017), with Keras's floor under 1 - p."""
     del log_prior
     log_probabilities = jax.nn.log_softmax(logits)
+    # Without a floor the gradient of (1 - p)^gamma is NaN where p is 1 and gamma below 1.
     missed = jnp.maximum(-jnp.expm1(log_probabilities), KERAS_EPSILON)
     return missed**loss.gamma * log_probabilities
 

@@ -1,4 +1,4 @@
-"""What a training step counts: sums on the device, fetched once a window."""
+"""The metrics of a training step: sums on the device, fetched once a window."""
 
 import flax.struct
 import jax
@@ -21,4 +21,5 @@ def compute(metrics: TrainMetrics) -> dict[str, float]:
 
 def empty_metrics() -> TrainMetrics:
     """Start a window."""
+    # Arrays, not clu's Python numbers: those would make the first step of a window another program.
     return jax.tree.map(jnp.asarray, TrainMetrics.empty())

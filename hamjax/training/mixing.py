@@ -14,7 +14,7 @@ Array = jax.Array
 
 
 class Mix(Protocol):
-    """How two images become one."""
+    """A way to make one image of two."""
 
     def __call__(self, key: Array, image: Array, targets: Array, *, alpha: float) -> tuple[Array, Array]:
         """Mix a batch.
@@ -38,12 +38,13 @@ def mixup(key: Array, image: Array, targets: Array, *, alpha: float) -> tuple[Ar
 
 
 def cutmix(key: Array, image: Array, targets: Array, *, alpha: float) -> tuple[Array, Array]:
-    """Paste a box of the neighbour (Yun et al., ICCV 2019); labels mix as the areas do.
+    """Paste a box of the neighbour (Yun et al., ICCV 2019); labels are mixed in proportion to the areas.
 
     The box has 1 - Beta(alpha, alpha) of the area and its centre anywhere, cut off at the edges.
     """
     share_key, place_key = jax.random.split(key)
     count, size = image.shape[:2]
+    # A square of that share of the area: the paper scales both sides by the same root.
     side = size * jnp.sqrt(1 - jax.random.beta(share_key, alpha, alpha, (count, 1), jnp.float32))
     centre = size * jax.random.uniform(place_key, (count, 2), jnp.float32)
     low, high = (jnp.clip(jnp.round(centre + half), 0, size)[:, :, None] for half in (-side / 2, side / 2))
@@ -58,6 +59,7 @@ MIXES: dict[str, Mix] = {"mixup": mixup, "cutmix": cutmix}
 
 
 def _neighbour(x: Array) -> Array:
+    # A roll sends one image to the next device; a random pairing would send most of them.
     return jnp.roll(x, 1, axis=0)
 
 

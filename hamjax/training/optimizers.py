@@ -43,6 +43,7 @@ def scale_by_keras_adam(
     ) -> tuple[optax.Updates, optax.OptState]:
         del params
         assert isinstance(state, KerasAdamState)
+        # Counted from 1, as Keras does: the correction divides by 1 - b1^t.
         steps = state.steps + 1
         mu = jax.tree.map(lambda m, g: m + (g - m) * (1 - b1), state.mu, updates)
         nu = jax.tree.map(lambda v, g: v + (g * g - v) * (1 - b2), state.nu, updates)
@@ -63,7 +64,7 @@ def _adamw(weight_decay: float) -> optax.GradientTransformation:
 
 
 def _kernels(params: optax.Params) -> Any:
-    """Mark what weight decay is for: not biases, nor the scale and bias of BatchNorm."""
+    """Return which parameters decay: kernels, but neither biases nor the scale and bias of BatchNorm."""
     return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 

@@ -1,4 +1,4 @@
-"""A recording of some steps, for TensorBoard's profile tab and for Perfetto."""
+"""A profile of some steps, for TensorBoard's profile tab and for Perfetto."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +33,7 @@ class Profile:
     def after(self, step: int, state: Any) -> None:
         """Stop recording, if it is time, when the device is done."""
         if self._recording and step >= self._end:
+            # The device is behind the host: without waiting, the last steps would be cut off.
             jax.block_until_ready(state)
             self.close()
 

@@ -40,7 +40,7 @@ class Meter:
 
 
 class Progress:
-    """A bar on a terminal, a line a window elsewhere."""
+    """A bar on a terminal; elsewhere, as in a log file, one line for each window."""
 
     def __init__(self, total: int, initial: int, *, shown: bool = True) -> None:
         self._is_terminal = shown and sys.stderr.isatty()
@@ -65,6 +65,7 @@ class Progress:
         if self._is_terminal:
             self._bar.set_postfix_str(text)
             return
+        # From this start alone: what an earlier start of the run took says nothing of this machine.
         spent = time.perf_counter() - self._start
         left = spent / max(step - self._initial, 1) * (self._total - step)
         self.say(f"step {step}/{self._total} {text} ETA {left / 60:.1f} min")

@@ -31,11 +31,11 @@ class Schedule(Protocol):
         ...
 
     def end_epoch(self, accuracy: float) -> bool:
-        """Take an epoch's validation accuracy; say whether the rate changed."""
+        """Take the validation accuracy of an epoch; return whether the rate changed."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold."""
+        """Return the values that a checkpoint must hold."""
         ...
 
 
@@ -65,7 +65,7 @@ class Constant:
 
 
 class Cosine(Constant):
-    """Up in a line over `warmup_steps`, then down half a cosine to a floor at the run's last step."""
+    """A linear rise over `warmup_steps`, then half a cosine down to a floor at the last step of the run."""
 
     def __init__(self, learning_rate: float, *, floor: float, warmup_steps: int, num_steps: int) -> None:
         super().__init__(learning_rate)

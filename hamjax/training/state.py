@@ -1,4 +1,4 @@
-"""Everything a training step changes."""
+"""The training state: everything that a step changes."""
 
 from typing import Any
 
@@ -29,12 +29,12 @@ class TrainState:
 
     @property
     def eval_params(self) -> Any:
-        """What is judged and explained: the averages, where they are kept."""
+        """The parameters to evaluate and explain: the averages, where they are kept."""
         return self.ema.get("params", self.params)
 
     @property
     def eval_batch_stats(self) -> Any:
-        """Running statistics to go with `eval_params`."""
+        """The running statistics that belong to `eval_params`."""
         return self.ema.get("batch_stats", self.batch_stats)
 
     def is_finite(self) -> bool:
@@ -53,7 +53,7 @@ def _all_finite(leaves: list[jax.Array]) -> jax.Array:
 
 
 def create_train_state(variables: dict[str, Any], tx: Any, *, ema: bool = False) -> TrainState:
-    """Start at step 0 from a network's variables and an optax transformation.
+    """Return the state at step 0 of a network's variables and an optax transformation.
 
     Args:
         variables: `params` and `batch_stats`.

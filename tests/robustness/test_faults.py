@@ -207,7 +207,7 @@ def test_without_a_whole_checkpoint_the_run_is_refused(tiny: Tiny, unreported: P
     assert "Traceback" not in errors
     for step in (LAST, BEFORE):
         assert f"last/{step}: expected a whole checkpoint" in errors
-    assert "No checkpoint is left to go on from; use a new folder." in errors
+    assert "No checkpoint is left to resume from; use a new folder." in errors
     assert steps(unreported) == {str(BEFORE), str(LAST)}
 
 

@@ -111,11 +111,11 @@ def test_where_the_run_would_go_on_is_said(finished: Path, tmp_path: Path, tiny:
     workdir = Path(shutil.copytree(finished, tmp_path / "run"))
     (workdir / "report" / "test.json").unlink()
     step = max(int(path.name) for path in (workdir / "checkpoints" / "last").iterdir())
-    assert _note(tiny(), workdir, "run directory").endswith(f"goes on at step {step}")
+    assert _note(tiny(), workdir, "run directory").endswith(f"resumes at step {step}")
     assert _note(tiny(), workdir, "weights") == "in the checkpoint"
     assert "train.seed" in _note(tiny(train__seed=5), workdir, "run directory")
     shutil.rmtree(workdir / "checkpoints")
-    assert _note(tiny(), workdir, "run directory").endswith("begins anew")
+    assert _note(tiny(), workdir, "run directory").endswith("starts from step 0")
 
 
 def test_a_place_that_cannot_be_written_to_is_said(tmp_path: Path, tiny: Tiny) -> None:

@@ -27,15 +27,18 @@ from hamjax.runtime.quiet import quiet_orbax
 from hamjax.training.run_directory.best import TRASH, link_newest, steps_in
 from hamjax.training.run_directory.checksums import CHECKSUMS, SEAL, checksums, sealed
 
-# What orbax, tensorstore and json raise at what is damaged, or was not written by us.
+# What orbax, tensorstore and json raise on files that are damaged, or that we did not write.
 DAMAGE = (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 KINDS = ("last", "best")
-KEEP = 2  # the newest and the one before, to fall back on
+# The newest, and the one before in case that one is damaged. More would cost disk and save no one.
+KEEP = 2
 
 
 class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
-        """Ask nobody: it would count among the calls of `StopRequest`, on some processes and not on others."""
+        """Never query JAX's preemption service here: it numbers its calls, and only some processes would make this one,
+        so that `StopRequest`'s numbering would differ between them.
+        """
         del step
         return False
 
@@ -66,7 +69,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if not is_peer_loss(error):  # else to finish would be to wait for those who are gone
+        # To finish a save is to wait for the other processes: for those that are gone, for ever.
+        if not is_peer_loss(error):
             self.close()
 
     def steps(self, kind: str) -> list[int]:
@@ -160,7 +164,7 @@ class Checkpoints:
         """Read the newest `last` checkpoint that every process can read; waits for all.
 
         Returns:
-            State, `host` and the messages of those that were skipped as damaged; nothing
+            State, `host` and the messages of those that were skipped as damaged; None
             if there is no checkpoint at all.
 
         Raises:
@@ -175,7 +179,7 @@ class Checkpoints:
             except UserError as error:
                 skipped.append(str(error))
         if skipped:
-            raise UserError("\n".join([*skipped, "No checkpoint is left to go on from; use a new folder."]))
+            raise UserError("\n".join([*skipped, "No checkpoint is left to resume from; use a new folder."]))
         return None
 
     def close(self) -> None:
@@ -218,7 +222,7 @@ class Checkpoints:
             cure = "bring the folder back" if self._gone() else "free some space"
             raise UserError(
                 f"{self.folder}: expected to write a checkpoint, got {error}; {cure} "
-                "and start the same command again, it goes on from the last whole one."
+                "and start the same command again; it resumes from the last whole one."
             ) from error
 
     def _read(self, kind: str, step: int, **items: Any) -> Any:
@@ -233,7 +237,7 @@ class Checkpoints:
         return read
 
     def _require_unchanged(self, kind: str, step: int, state: Any, host: dict[str, Any]) -> None:
-        """Compare what was read with what was written: a flipped bit is read without an error."""
+        """Compare what was read with what was written: orbax reads a flipped bit without an error."""
         written = host.get(CHECKSUMS, {})
         if changed := [name for name, crc in checksums(state).items() if written.get(name) != crc]:
             raise self._damaged(kind, step, f"other bytes than were written in {name_some(changed)}")

@@ -27,6 +27,7 @@ class Records:
     def __init__(self, workdir: Path, resumed_step: int) -> None:
         self._path = workdir / "metrics.jsonl"
         with self._writing():
+            # Rewritten whole under another name: a kill in between must not lose the records of days.
             if self._path.exists():
                 kept = [line for line in read_records(self._path) if _is_before(line, resumed_step)]
                 part = self._path.with_suffix(".part")
@@ -58,7 +59,7 @@ class Records:
         except OSError as error:
             raise UserError(
                 f"{self._path.parent}: expected to record metrics, got {error}; free some space, or bring the "
-                "folder back, and start the same command again, it goes on from the last checkpoint."
+                "folder back, and start the same command again; it resumes from the last checkpoint."
             ) from error
 
 
@@ -70,7 +71,7 @@ class Board:
     """
 
     def __init__(self, workdir: Path, resumed_step: int) -> None:
-        # This imports torch where that is installed.
+        # Imported here: tensorboardX imports torch where that is installed, which takes seconds.
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore  protobuf makes them as it runs
         from tensorboardX.summary import scalar
@@ -94,7 +95,7 @@ class Board:
 
 
 class Unrecorded:
-    """Stands for `Records` in all processes but the first."""
+    """The records of all processes but the first: none."""
 
     def write(self, step: int, **values: Any) -> None:
         """Do nothing."""
@@ -104,7 +105,10 @@ class Unrecorded:
 
 
 def _is_before(line: Mapping[str, Any], checkpoint: int) -> bool:
-    """Say whether a line was recorded before the checkpoint of a step: of its own step, only the training is."""
+    """Return whether a line precedes the checkpoint of step `checkpoint`.
+
+    Of that step the training line does; validation runs after the save.
+    """
     return line["step"] < checkpoint or (line["step"] == checkpoint and any(name.startswith("train/") for name in line))
 
 

@@ -1,4 +1,4 @@
-"""The parts of a run that config keys name, made from the leaves that define them."""
+"""Build the loss, schedule, augmentation and image mixing that a config selects."""
 
 import functools
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from hamjax.training.schedules import SCHEDULES, Schedule, ScheduleSettings
 
 
 def augmentation_of(config: Config) -> Augmentation | None:
-    """Return the ranges of the augmentation, or nothing."""
+    """Return the ranges of the augmentation, or None."""
     chosen = config.augment
     if not chosen.enabled:
         return None
@@ -29,7 +29,7 @@ def augmentation_of(config: Config) -> Augmentation | None:
 
 
 def mix_of(config: Config) -> Callable[..., tuple[jax.Array, jax.Array]] | None:
-    """Return how the step mixes images, see `hamjax.training.mixing.Mix`, or nothing."""
+    """Return how the step mixes images, see `hamjax.training.mixing.Mix`, or None."""
     chosen = config.augment
     if not chosen.enabled or chosen.mix == "none":
         return None

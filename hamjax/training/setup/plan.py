@@ -1,4 +1,7 @@
-"""What a config says of its data before a device is needed: who is trained on, how often, how long."""
+"""The data plan of a run: its split, the rows of a training epoch, the class weights and the number of steps.
+
+Needs the metadata table, but no images and no device.
+"""
 
 import dataclasses
 from typing import Any
@@ -15,7 +18,7 @@ from hamjax.runtime.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the data set's table determines: who is trained on, how often, how long.
+    """The data plan of a run; see the module.
 
     Attributes:
         split: [N] partition names.
@@ -35,12 +38,12 @@ class Plan:
 
 
 def prepare_data(config: Config, say: Say = print) -> Dataset:
-    """Return the images a config names, preparing whatever of them is not there yet; see `data.prepare`."""
+    """Return the images that a config names; prepare those that are not there yet."""
     return prepare(**_asked(config), say=say)
 
 
 def look_ahead_at_data(config: Config) -> Outlook:
-    """Say what `prepare_data` would do; see `data.prepare.look_ahead`."""
+    """Return what `prepare_data` would do; see `hamjax.data.preparation.prepare.look_ahead`."""
     return look_ahead(**_asked(config))
 
 
@@ -53,7 +56,9 @@ def make_plan(config: Config, metadata: Metadata) -> Plan:
     split = splits.make_split(metadata, config.data.split, seed=config.data.split_seed, stratify=config.data.stratify)
     epoch_rows, counts, class_weights = _apply_strategy(config, metadata, split)
     train_size = int((split == splits.TRAIN).sum())
+    # `fixed` makes strategies comparable: as many steps an epoch as without oversampling.
     taken = len(epoch_rows) if config.sampling.epoch_size == "natural" else train_size
+    # The rest of an epoch is dropped, as in the Keras code of that time; another order is drawn every epoch.
     steps_per_epoch = taken // config.train.global_batch_size
     _require_enough(config, split, steps_per_epoch)
     num_steps = config.train.epochs * steps_per_epoch
@@ -83,6 +88,7 @@ def _asked(config: Config) -> dict[str, Any]:
 def _apply_strategy(config: Config, metadata: Metadata, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the rows of an epoch, their counts per class, and the class weights."""
     chosen, strategy = config.sampling, sampling.STRATEGIES[config.sampling.strategy]
+    # Training images alone: oversampling before the split would put copies of test images into training.
     train_rows = np.flatnonzero(split == splits.TRAIN)
     labels = metadata.label[train_rows]
     original = np.bincount(labels, minlength=len(CLASSES))

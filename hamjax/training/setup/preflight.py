@@ -1,6 +1,6 @@
-"""Whether a job could start where there is no network: what its config needs, as there or not ready.
+"""Pre-flight check for a job without network access: is everything that its config needs in place?
 
-Looks alone: nothing is fetched, made or changed.
+It only looks: it downloads, makes and changes no files.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from hamjax.training.setup.plan import look_ahead_at_data
 
 
 class State(enum.StrEnum):
-    """How it stands with one need of a job."""
+    """The state of one need of a job."""
 
     THERE = "there"
     LATER = "made at the start"
@@ -36,9 +36,9 @@ class Finding:
     """One need of a job.
 
     Attributes:
-        what: is needed.
-        state: of it.
-        note: where it is; of what is not ready why, and how to mend it. May have several lines.
+        what: its name.
+        state: whether it is in place.
+        note: where it is, or why it is not ready and which command fixes that; may have several lines.
     """
 
     what: str
@@ -47,7 +47,7 @@ class Finding:
 
 
 def check(config: Config, workdir: Path) -> list[Finding]:
-    """Look at everything that a run reads or writes before its first step.
+    """Return what a run reads or writes before its first step, and whether each is in place.
 
     Raises:
         UserError: the config asks for what its network cannot do.
@@ -62,6 +62,7 @@ def check(config: Config, workdir: Path) -> list[Finding]:
     ):
         try:
             findings += [Finding(what, *found) for found in find]
+        # One problem must not hide the others: all are to be fixed before the job is queued.
         except UserError as error:
             findings.append(Finding(what, State.NOT_READY, str(error)))
     return findings
@@ -86,6 +87,7 @@ def _data(config: Config) -> Iterator[tuple[State, str]]:
 
 def _weights(config: Config, workdir: Path) -> Iterator[tuple[State, str]]:
     name, weights = config.model.name, config.model.weights
+    # A resumed run reads its weights from the checkpoint, so the file may be gone.
     if _last_step(workdir) is not None:
         yield State.THERE, "in the checkpoint"
     elif weights == "random":
@@ -111,7 +113,7 @@ def _run_directory(config: Config, workdir: Path) -> Iterator[tuple[State, str]]
     elif (workdir / "report" / "test.json").exists():
         yield State.THERE, f"{workdir}: finished; a start prints the report"
     else:
-        yield State.THERE, f"{workdir}: " + ("begins anew" if step is None else f"goes on at step {step}")
+        yield State.THERE, f"{workdir}: " + ("starts from step 0" if step is None else f"resumes at step {step}")
 
 
 def _programs(config: Config) -> Iterator[tuple[State, str]]:
