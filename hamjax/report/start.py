@@ -1,0 +1,51 @@
+"""What a run says before its first step."""
+
+from hamjax.data.metadata import CLASSES
+from hamjax.data.sampling import STRATEGIES
+from hamjax.data.splits import PARTITIONS, TRAIN, leak_meter, split_counts
+from hamjax.report.terminal import PAPER_ORDER, table
+from hamjax.training.setup.experiment import Experiment
+
+
+def describe_start(experiment: Experiment) -> str:
+    """Say who is trained on, after which strategy, at what weights, against which baseline."""
+    config, metadata = experiment.config, experiment.dataset.metadata
+    counts = split_counts(metadata, experiment.split)
+    totals = {part: sum(counts[part].values()) for part in PARTITIONS}
+    strategy = STRATEGIES[config.sampling.strategy]
+    balancing = strategy.summary.format(threshold=config.sampling.threshold)
+    rows: list[list[object]] = [[part, totals[part], *(counts[part][dx] for dx in PAPER_ORDER)] for part in PARTITIONS]
+    resampled = dict(zip(CLASSES, experiment.counts.tolist(), strict=True))
+    rows.append(["an epoch", sum(resampled.values()), *(resampled[dx] for dx in PAPER_ORDER)])
+    weights = dict(zip(CLASSES, experiment.class_weights.tolist(), strict=True))
+    rows.append(["class weight", "", *(f"{weights[dx]:.3f}" for dx in PAPER_ORDER)])
+    leaks = leak_meter(metadata, experiment.split)
+    rows.append(["leaked test images", sum(v["leaked"] for v in leaks.values()),
+                 *(leaks[dx]["leaked"] for dx in PAPER_ORDER)])  # fmt: skip
+    top = max(counts[TRAIN], key=lambda dx: counts[TRAIN][dx])
+    baseline = counts["test"][top] / totals["test"]
+    return "\n".join(
+        [
+            f"data {experiment.dataset.images_note}",
+            f"split {config.data.split}: train/val/test {totals['train']}/{totals['val']}/{totals['test']}",
+            f"strategy {config.sampling.strategy}: {balancing}: {sum(resampled.values()):,} images an epoch",
+            table(["", "all", *PAPER_ORDER], rows),
+            f"majority baseline: always {top} scores accuracy {baseline:.3f}, balanced accuracy "
+            f"{1 / sum(n > 0 for n in counts['test'].values()):.3f} on test",
+            f"{config.model.name}: {experiment.steps_per_epoch:,} steps an epoch of "
+            f"{config.train.global_batch_size} images, {experiment.num_steps:,} in all, on "
+            f"{experiment.mesh.size} x {experiment.mesh.devices.flat[0].device_kind}",
+            _describe_sharing(experiment),
+        ]
+    )
+
+
+def _describe_sharing(experiment: Experiment) -> str:
+    """State the rules of batch and learning rate."""
+    config, mesh = experiment.config, experiment.mesh
+    batch, processes = config.train.global_batch_size, len({device.process_index for device in mesh.devices.flat})
+    return (
+        f"global batch {batch}: {batch // mesh.size} images on each of {mesh.size} device(s) of {processes} "
+        f"process(es), BatchNorm statistics {config.model.bn_stats}; learning rate "
+        f"{config.optimizer.learning_rate:g} as set. Neither follows the number of devices"
+    )
