@@ -35,7 +35,7 @@ HOMES = {
     "tensorboardX": {"training/run_directory"},
     "tensorflow": set(),
 }
-LONGEST_CHAIN, LOOP_IMPORTS, FILE_LINES, FUNCTION_LINES = 20, 16, 250, 60
+LONGEST_CHAIN, LOOP_IMPORTS, FILE_LINES, FUNCTION_LINES = 16, 16, 250, 60
 
 
 def _module(path: Path) -> str:

@@ -13,9 +13,8 @@ from hamjax.evaluation.evaluate import report_partition
 from hamjax.evaluation.metrics.classification import collapse_warning
 from hamjax.evaluation.predictor import Predictor
 from hamjax.evaluation.scoring import EvalReport, judge
-from hamjax.evaluation.trained_run import choose_checkpoint
 from hamjax.runtime.compiler import enable_compilation_cache
-from hamjax.runtime.devices import put_replicated
+from hamjax.runtime.devices import local_copy, put_replicated
 from hamjax.runtime.distributed import (
     all_or_none,
     connect,
@@ -30,10 +29,17 @@ from hamjax.runtime.errors import PreemptedError, UserError
 from hamjax.runtime.preemption import StopRequest
 from hamjax.training.dispatch_plan import require_usable
 from hamjax.training.loop import Loop
+from hamjax.training.run_directory.best import steps_in
 from hamjax.training.run_directory.checkpoints import Checkpoints
-from hamjax.training.run_directory.record import require_own, run_lock, write_facts
+from hamjax.training.run_directory.lock import run_lock
+from hamjax.training.run_directory.record import (
+    require_own,
+    require_same_data,
+    require_same_dtype,
+    write_facts,
+)
 from hamjax.training.setup.experiment import Experiment, build_experiment
-from hamjax.training.setup.network import locate_weights, require_fitting
+from hamjax.training.setup.network import locate_weights, require_fitting, weights_fingerprint, weights_origin
 from hamjax.training.state import TrainState
 from hamjax.training.validation import Validate, Validation
 
@@ -86,14 +92,13 @@ def train(
             return None
         print(f"run directory {workdir}")
         print(f"compilation cache {enable_compilation_cache(config.runtime.compilation_cache)}")
-        fresh = from_first(not (workdir / "checkpoints").is_dir())
+        fresh = from_first(not steps_in(workdir / "checkpoints" / "last"))
         experiment, state = _set_up(config, workdir, fresh=fresh)
         print(report.describe_start(experiment))
         checkpoints = held.enter_context(Checkpoints(workdir / "checkpoints", experiment.identity()))
-        predictor = Predictor(config, experiment.model, experiment.mesh)
+        predictor = Predictor(experiment.resolved, experiment.model, experiment.mesh)
         loop = Loop(experiment, state, checkpoints, workdir, stop, _validation_of(experiment, predictor), on_dispatch)
-        if not loop.restore() and not fresh:
-            loop.state = experiment.initial_state()  # it was stopped before its first checkpoint
+        loop.restore()
         held.enter_context(contextlib.closing(loop.records))
         loop.run()
         return TrainResult(loop.state, _report(experiment, loop, predictor))
@@ -124,7 +129,7 @@ def _validation_of(experiment: Experiment, predictor: Predictor) -> Validate:
 
 def _report(experiment: Experiment, loop: Loop, predictor: Predictor) -> EvalReport:
     """Evaluate the chosen checkpoint on the test partition; process 0 writes the report."""
-    kind, step = choose_checkpoint(experiment.config, loop.best["step"], loop.step)
+    kind, step = _chosen(experiment, loop)
     state = loop.state
     if step != loop.step:
         with all_or_none():
@@ -150,6 +155,12 @@ def _report(experiment: Experiment, loop: Loop, predictor: Predictor) -> EvalRep
     return result
 
 
+def _chosen(experiment: Experiment, loop: Loop) -> tuple[str, int]:
+    """Return which checkpoint the report is on."""
+    kind = experiment.resolved.checkpoint
+    return kind, loop.step if kind == "last" else loop.best["step"]
+
+
 def _restore_chosen(loop: Loop, kind: str, step: int) -> dict[str, Any]:
     try:
         return loop.checkpoints.restore(kind, step, loop.saved())[0]
@@ -168,10 +179,24 @@ def _set_up(config: Config, workdir: Path, *, fresh: bool) -> tuple[Experiment, 
         experiment = build_experiment(config)
         state = experiment.initial_state(pretrained=fresh)
     require_usable(config.train.steps_per_dispatch, experiment.steps_per_epoch, experiment.num_steps)
-    # All of `train`, though not all of it changes a result: with another K a process would wait for the others.
-    topics = config.result_keys() | {"train": config.to_dict()["train"]}
+    # All of `train` and `eval`, though not all of it changes a result: with another K or batch a process would wait
+    # for the others.
+    topics = config.result_keys() | {name: config.to_dict()[name] for name in ("train", "eval")}
     keys = {f"{topic}.{key}": value for topic, keys in topics.items() for key, value in keys.items()}
     require_alike(keys | experiment.identity())
+    weights = None
     with all_or_none():
-        write_facts(workdir, experiment)
+        if fresh:
+            values = local_copy((state.params, state.batch_stats))
+            weights = {"origin": weights_origin(config), "sha256": weights_fingerprint(*values)}
+        else:
+            require_same_dtype(workdir, config, experiment.resolved.compute_dtype)
+        require_same_data(workdir, experiment.fingerprints())
+    if weights:  # put on the devices as each process has them: nothing else would tell that they differ
+        require_alike({"starting weights": weights["sha256"]})
+    with all_or_none():
+        if is_first():
+            split = splits.split_csv(experiment.dataset.metadata, experiment.split)
+            resolved = experiment.resolved.record(weights)
+            write_facts(workdir, config, experiment.fingerprints(), split, resolved)
     return experiment, state

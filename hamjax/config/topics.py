@@ -193,7 +193,11 @@ class TrainConfig:
 class EvalConfig:
     """How results are computed."""
 
-    batch_size: int = key(64, "images per call, over all devices; each view of tta counts", least=1, below=1e5)
+    # It changes an answer by rounding alone, so a run may go on with another.
+    batch_size: int = key(
+        0, "images per call, over all devices; each view of tta counts; 0: 64 on a CPU, 256 elsewhere",
+        least=0, below=1e5, affects_result=False,
+    )  # fmt: skip
     # The paper chooses none, so its split reports the last epoch; the others choose on validation.
     checkpoint: str = key(
         "auto", "checkpoint for the report; auto: last for split=paper, else best", choices=("auto", "last", "best")

@@ -52,7 +52,7 @@ class Ensemble:
         self._members = [Member(run, *run.restore(name)) for run in self.runs for name in asked]
         self.state = self._members[0].state
         self.tta = tta or self.runs[0].config.eval.tta
-        self._predictor_of = functools.cache(lambda run: Predictor(run.config, run.model, run.mesh, self.tta))
+        self._predictor_of = functools.cache(lambda run: Predictor(run.resolved, run.model, run.mesh, self.tta))
 
     def predict(self, dataset_of: Callable[[TrainedRun], Dataset], rows: np.ndarray) -> np.ndarray:
         """Return logits [N, 7]; of several members, the logarithm of their mean probabilities.

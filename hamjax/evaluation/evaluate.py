@@ -15,7 +15,7 @@ from hamjax.evaluation.predictor import Predictor
 from hamjax.evaluation.scoring import EvalReport, Explain, make_report
 from hamjax.evaluation.trained_run import TrainedRun
 from hamjax.runtime.errors import UserError
-from hamjax.training.run_directory.record import read_split, write_facts
+from hamjax.training.run_directory.record import read_split, require_same_data
 from hamjax.training.setup.experiment import Experiment, build_experiment
 from hamjax.training.state import TrainState
 
@@ -91,7 +91,7 @@ def evaluate_run(
         run.config.data.source_dir = run.config.data.source_dir if source_dir is None else source_dir
         run.config.data.data_dir = data_dir or run.config.data.data_dir
         experiment = build_experiment(run.config)
-        write_facts(run.workdir, experiment)
+        require_same_data(run.workdir, experiment.fingerprints())
         return experiment
 
     experiment = set_up(ensemble.runs[0])

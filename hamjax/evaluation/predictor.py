@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from hamjax.config import Config
 from hamjax.data.metadata import CLASSES
 from hamjax.data.pipeline import EvalSource, batches
 from hamjax.data.preparation.cache import Dataset
@@ -17,32 +16,31 @@ from hamjax.evaluation.eval_step import make_eval_step
 from hamjax.evaluation.gradcam import grad_cam
 from hamjax.models.preprocessing import scale_images
 from hamjax.runtime.devices import local_copy, prefetch, replicated, split_batch
-from hamjax.training.setup.experiment import num_threads, own_share
-from hamjax.training.setup.network import input_scale
+from hamjax.training.setup.experiment import own_share
+from hamjax.training.setup.resolved import Resolved
 from hamjax.training.state import TrainState
-
 
 class Predictor:
     """Inference of a run's network, compiled once.
 
     Args:
-        config: of the run.
+        resolved: what the run's config comes to on these devices.
         model: from `make_network`.
         mesh: of the devices.
         tta: see `hamjax.evaluation.averaging.views`.
     """
 
-    def __init__(self, config: Config, model: Any, mesh: Mesh, tta: str = "none") -> None:
+    def __init__(self, resolved: Resolved, model: Any, mesh: Mesh, tta: str = "none") -> None:
         self.tta = tta
-        self._config, self._model, self._mesh = config, model, mesh
-        self._eval_step = make_eval_step(model, input_scale(config), tta)
+        self._resolved, self._model, self._mesh = resolved, model, mesh
+        self._eval_step = make_eval_step(model, resolved.input_scale, tta)
         self._gather = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))
         # Rounded up to what the devices can share; padding is masked, so nothing changes.
-        self._batch_size = -(-config.eval.batch_size // (VIEWS[tta] * mesh.size)) * mesh.size
+        self._batch_size = -(-resolved.eval_batch_size // (VIEWS[tta] * mesh.size)) * mesh.size
 
     def with_tta(self, tta: str) -> "Predictor":
         """Return the inference that sees images in these views."""
-        return self if tta == self.tta else Predictor(self._config, self._model, self._mesh, tta)
+        return self if tta == self.tta else Predictor(self._resolved, self._model, self._mesh, tta)
 
     def __call__(
         self, state: TrainState, dataset: Dataset, rows: np.ndarray, should_stop: Callable[[], bool] = lambda: False
@@ -60,7 +58,7 @@ class Predictor:
         """
         source = EvalSource(dataset.images, dataset.metadata.label, rows, self._batch_size, own_share())
         logits = []
-        stream = batches(source, num_threads=num_threads(self._config))
+        stream = batches(source, num_threads=self._resolved.num_threads)
         for batch in prefetch(stream, split_batch(self._mesh)):
             if should_stop():
                 return None
@@ -88,5 +86,5 @@ class Predictor:
             return images, np.zeros(images.shape[:3], np.float32)
         classes = jnp.array([CLASSES.index(error["predicted"]) for error in errors])
         variables = local_copy({"params": state.eval_params, "batch_stats": state.eval_batch_stats})
-        scaled = scale_images(jnp.asarray(images), input_scale(self._config), self._model.dtype)
+        scaled = scale_images(jnp.asarray(images), self._resolved.input_scale, self._model.dtype)
         return images, jax.device_get(grad_cam(self._model, variables, scaled, classes))

@@ -6,13 +6,13 @@ from typing import Any
 
 import optax
 
-from hamjax.config import Config
 from hamjax.runtime.devices import make_mesh, put_replicated
 from hamjax.runtime.errors import UserError
 from hamjax.training.run_directory.checkpoints import Checkpoints
 from hamjax.training.run_directory.record import read_record, read_split
 from hamjax.training.setup.experiment import run_facts
 from hamjax.training.setup.network import initial_variables, make_network
+from hamjax.training.setup.resolved import resolve
 from hamjax.training.state import TrainState, create_train_state
 
 
@@ -24,6 +24,7 @@ class TrainedRun:
 
     Attributes:
         workdir, config: of the run.
+        resolved: what its config leaves to the program; on these devices, not on those it was trained on.
         record: what its checkpoints are recognised by.
         mesh: of all devices.
         model: a Flax module.
@@ -36,8 +37,9 @@ class TrainedRun:
         self.workdir = Path(workdir)
         self.record = read_record(self.workdir)
         self.config = self.record.config
+        self.resolved = resolve(self.config)
         self.mesh = make_mesh()
-        self.model = make_network(self.config, self.mesh.size)
+        self.model = make_network(self.config, self.resolved)
 
     def restore(self, asked: str | None = None) -> tuple[TrainState, dict[str, Any]]:
         """Read what predicts from a checkpoint.
@@ -58,7 +60,7 @@ class TrainedRun:
         blank = create_train_state(variables, optax.identity(), ema=self.config.train.ema_decay > 0)
         kept = {name: getattr(blank, name) for name in ("step", "params", "batch_stats", "ema")}
         with Checkpoints(folder, self.record.identity(), read_only=True) as checkpoints:
-            kind, step = _find_checkpoint(checkpoints, self.config, asked)
+            kind, step = _find_checkpoint(checkpoints, asked, self.resolved.checkpoint)
             saved = checkpoints.restore_part(kind, step, {"state": kept})
         return put_replicated(dataclasses.replace(blank, **saved["state"]), self.mesh), {"name": kind, "step": step}
 
@@ -68,15 +70,7 @@ class TrainedRun:
         return run_facts(self.config, metadata, split, self.record.data_fingerprint, state)
 
 
-def choose_checkpoint(config: Config, best_step: int, last_step: int) -> tuple[str, int]:
-    """Resolve `eval.checkpoint`: the paper reports the last epoch, everyone else the best."""
-    kind = config.eval.checkpoint
-    if kind == "auto":
-        kind = "last" if config.data.split == "paper" else "best"
-    return kind, last_step if kind == "last" else best_step
-
-
-def _find_checkpoint(checkpoints: Checkpoints, config: Config, asked: str | None) -> tuple[str, int]:
+def _find_checkpoint(checkpoints: Checkpoints, asked: str | None, reported: str) -> tuple[str, int]:
     last = checkpoints.steps("last")
     if not last:
         raise UserError(f"{checkpoints.folder}: expected a checkpoint, got none; train first.")
@@ -86,7 +80,7 @@ def _find_checkpoint(checkpoints: Checkpoints, config: Config, asked: str | None
     if asked not in (None, "last", "best"):
         raise UserError(f"--checkpoint: expected last, best or a step, got {asked!r}.")
     host = checkpoints.read_host("last", last[-1])
-    kind, _ = choose_checkpoint(config, 0, 0) if asked is None else (asked, 0)
+    kind = asked or reported
     # The last one is written before its step is validated, and may itself have become the best.
     best = last[-1] if last[-1] in checkpoints.steps("best") else int(host["best"]["step"])
     return kind, last[-1] if kind == "last" else best

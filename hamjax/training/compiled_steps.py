@@ -12,7 +12,6 @@ from hamjax.models.freezing import trainable_mask
 from hamjax.runtime.compiler import compiler_options
 from hamjax.training.device_dataset import put_images, read_batch
 from hamjax.training.setup.experiment import Experiment
-from hamjax.training.setup.network import input_scale
 from hamjax.training.setup.parts import loss_of, mix_of
 from hamjax.training.state import TrainState
 from hamjax.training.step import StepSettings, compile_train_step, make_train_step
@@ -52,7 +51,7 @@ class Dispatcher:
             model,
             experiment.tx,
             loss=loss_of(config),
-            input_scale=input_scale(config),
+            input_scale=experiment.resolved.input_scale,
             trainable=trainable,
             mix=mix_of(config),
             ema_decay=config.train.ema_decay,

@@ -22,7 +22,7 @@ from hamjax.training.progress import Meter, Progress
 from hamjax.training.run_directory.checkpoints import Checkpoints
 from hamjax.training.run_directory.metrics_log import Records, Unrecorded
 from hamjax.training.schedules import restore_schedule
-from hamjax.training.setup.experiment import Experiment, num_threads, steps_per_dispatch
+from hamjax.training.setup.experiment import Experiment
 from hamjax.training.state import TrainState
 from hamjax.training.validation import Validate
 
@@ -89,7 +89,7 @@ class Loop:
 
     def run(self) -> None:
         """Take every step that is left."""
-        config, experiment = self.experiment.config, self.experiment
+        experiment, resolved = self.experiment, self.experiment.resolved
         with Progress(experiment.num_steps, self.step, shown=is_first()) as self.progress:
             if self.stop():  # before the step is compiled
                 self._preempt()
@@ -97,11 +97,12 @@ class Loop:
             if self.step and self._epoch_ends():
                 self._validate()
             plan = plan_dispatches(
-                self.step, experiment.num_steps, experiment.steps_per_epoch, steps_per_dispatch(config)
+                self.step, experiment.num_steps, experiment.steps_per_epoch, resolved.steps_per_dispatch
             )
-            stream = batches(experiment.train_source(), start=self.step, num_threads=num_threads(config))
+            stream = batches(experiment.train_source(), start=self.step, num_threads=resolved.num_threads)
             chunks = prefetch(stack_batches(stream, plan), split_batch(experiment.mesh, axis=1))
-            profile = Profile(self.workdir / "profile", config.train.profile_steps, self.step, self.progress.say)
+            profile_steps = experiment.config.train.profile_steps
+            profile = Profile(self.workdir / "profile", profile_steps, self.step, self.progress.say)
             self.meter.reset()
             with contextlib.closing(profile), contextlib.closing(chunks):
                 for count in plan:

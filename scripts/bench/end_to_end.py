@@ -28,7 +28,7 @@ from hamjax.config import make_config
 from hamjax.runtime.preemption import StopRequest
 from hamjax.training.loop import Loop
 from hamjax.training.run_directory.checkpoints import Checkpoints
-from hamjax.training.setup.experiment import build_experiment, steps_per_dispatch
+from hamjax.training.setup.experiment import build_experiment
 from hamjax.training.validation import Validation
 
 WARM_UP = 2  # windows
@@ -119,7 +119,7 @@ def _time_loop(args: argparse.Namespace, model: str, size: int, workdir: Path) -
         if args.stand_in_ms is not None:
             loop.dispatch = StandIn(args.stand_in_ms)
         loop.restore()
-        hooks.append(Interleaved(loop, args.window, steps_per_dispatch(config)))
+        hooks.append(Interleaved(loop, args.window, experiment.resolved.steps_per_dispatch))
         loop.run()
         loop.records.close()
         saves = [save_seconds(loop) for _ in range(3)]

@@ -12,7 +12,7 @@ import pytest
 
 from hamjax.runtime.errors import UserError
 from hamjax.runtime.preemption import StopRequest
-from hamjax.training.run_directory import record as run_directory
+from hamjax.training.run_directory import lock
 from tests.conftest import read_rows
 
 ROOT = Path(__file__).parents[2]
@@ -93,19 +93,19 @@ def test_a_stop_request_leaves_signals_as_they_were() -> None:
 
 def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
     code = (
-        "import time; from pathlib import Path; from hamjax.training.run_directory.record import run_lock\n"
+        "import time; from pathlib import Path; from hamjax.training.run_directory.lock import run_lock\n"
         f"with run_lock(Path({str(tmp_path)!r})): print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        with pytest.raises(UserError), run_directory.run_lock(tmp_path):
+        with pytest.raises(UserError), lock.run_lock(tmp_path):
             pass
         holder.kill()
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
-            with run_directory.run_lock(tmp_path):
+            with lock.run_lock(tmp_path):
                 return
         except UserError:
             threading.Event().wait(0.1)

@@ -131,7 +131,7 @@ def test_augmented_predictions_are_the_mean_of_eight_explicit_ones(
     dataset = read_external(folder, write_labels(tmp_path / "labels.csv", "pairs", labels)).dataset(16, "squash")
     run = TrainedRun(finished)
     state, _ = run.restore()
-    plain, rows = Predictor(run.config, run.model, run.mesh), np.arange(len(dataset.images))
+    plain, rows = Predictor(run.resolved, run.model, run.mesh), np.arange(len(dataset.images))
     explicit = []
     for mirrored in (False, True):
         for k in range(4):

@@ -15,9 +15,10 @@ from hamjax.data import splits
 from hamjax.data.sources.synthetic import SyntheticSource
 from hamjax.evaluation.trained_run import TrainedRun
 from hamjax.training.run_directory.checkpoints import Checkpoints
+from hamjax.training.run_directory.identity import run_identity
 from hamjax.training.run_directory.record import read_facts
-from hamjax.training.setup.experiment import run_identity
 from hamjax.training.setup.network import initial_variables, make_network
+from hamjax.training.setup.resolved import resolve
 from hamjax.training.state import create_train_state
 from tests.fuzzing.hostile import damage, damage_json
 
@@ -28,11 +29,17 @@ def make_samples(folder: Path) -> None:
     metadata = SyntheticSource(300).metadata
     split = splits.split_csv(metadata, splits.make_split(metadata, "honest"))
     facts = {"data_fingerprint": "0" * 64, "split_fingerprint": hashlib.sha256(split.encode()).hexdigest()}
-    record = {"config": config.to_dict(), **facts, "command": "python", "environment": {"packages": {"jax": "0"}}}
+    resolved = resolve(config)
+    record = {
+        "config": config.to_dict(),
+        "resolved": resolved.record({"origin": "random", "sha256": "0" * 64}),
+        **facts,
+    }
+    record |= {"command": "python", "environment": {"packages": {"jax": "0"}}}
     (folder / "run").mkdir()
     (folder / "run" / "split.csv").write_text(split)
     (folder / "run" / "config.json").write_text(json.dumps(record))
-    variables = initial_variables(config, make_network(config, 1), pretrained=False)
+    variables = initial_variables(config, make_network(config, resolved), pretrained=False)
     small = jax.tree.map(np.zeros_like, create_train_state(variables, optax.identity(), ema=False))
     host = {"schedule": {}, "best": {"balanced_accuracy": 0.5, "step": 2}}
     identity = run_identity(config, facts["data_fingerprint"], facts["split_fingerprint"])

@@ -18,8 +18,7 @@ from hamjax.runtime.devices import replicated, split_batch
 from hamjax.training.compiled_steps import Dispatcher
 from hamjax.training.metrics import empty_metrics
 from hamjax.training.setup import experiment as experiment_room
-from hamjax.training.setup.experiment import Experiment, build_experiment, steps_per_dispatch
-from hamjax.training.setup.network import input_scale
+from hamjax.training.setup.experiment import Experiment, build_experiment
 from hamjax.training.state import TrainState, create_train_state
 
 PLATFORMS = ("tpu", "cuda")
@@ -69,7 +68,7 @@ def _state(experiment: Experiment) -> TrainState:
 
 def _lower_train_step(experiment: Experiment, platforms: tuple[str, ...]) -> jax.export.Exported:
     """Lower what the loop would dispatch."""
-    mesh, count = experiment.mesh, steps_per_dispatch(experiment.config)
+    mesh, count = experiment.mesh, experiment.resolved.steps_per_dispatch
     batch = {name: value for name, value in experiment.train_source()[0].items() if name != "mask"}
     batches = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype), batch)
     dispatch = functools.partial(Dispatcher(experiment), 0)
@@ -121,7 +120,7 @@ def test_the_evaluation_lowers(build: Build, on_accelerator: None, name: str) ->
     experiment = build(name)
     size, state = experiment.config.data.image_size, _state(experiment)
     image = jax.ShapeDtypeStruct((BATCH, size, size, 3), jnp.uint8, sharding=split_batch(experiment.mesh))
-    step: Any = make_eval_step(experiment.model, input_scale(experiment.config))
+    step: Any = make_eval_step(experiment.model, experiment.resolved.input_scale)
     exported = jax.export.export(step, platforms=PLATFORMS)(state.params, state.batch_stats, image)
     assert _results(exported.mlir_module(), "convolution") == ["bf16"] * len(PLATFORMS) * _kernels(experiment)
 

@@ -19,6 +19,7 @@ from hamjax.models.preprocessing import scale_images
 from hamjax.report.gallery import draw_gallery
 from hamjax.runtime.devices import make_mesh
 from hamjax.training.optimizers import make_optimizer
+from hamjax.training.setup.resolved import resolve
 from hamjax.training.state import create_train_state
 
 ERROR = {"image_id": "b", "truth": "mel", "predicted": "nv", "probability_of_truth": 0.02,
@@ -47,7 +48,7 @@ def _dataset(count: int, size: int) -> Dataset:
 
 def test_an_error_is_explained_by_its_own_image_and_predicted_class() -> None:
     dataset, model = _dataset(5, 16), create_model("cnn")
-    predictor = Predictor(make_config(model="cnn", strategy="s1"), model, make_mesh())
+    predictor = Predictor(resolve(make_config(model="cnn", strategy="s1")), model, make_mesh())
     state = create_train_state(init_variables(model, image_size=16, seed=0), make_optimizer("adam"))
     errors = [ERROR | {"image_id": "ISIC_0000003"}, ERROR | {"image_id": "ISIC_0000001", "predicted": "bcc"}]
     images, maps = predictor.explain(state, dataset, errors)
@@ -60,7 +61,7 @@ def test_an_error_is_explained_by_its_own_image_and_predicted_class() -> None:
 
 def test_where_there_is_no_error_there_is_nothing_to_show() -> None:
     dataset, model = _dataset(2, 16), create_model("cnn")
-    predictor = Predictor(make_config(model="cnn", strategy="s1"), model, make_mesh())
+    predictor = Predictor(resolve(make_config(model="cnn", strategy="s1")), model, make_mesh())
     state = create_train_state(init_variables(model, image_size=16, seed=0), make_optimizer("adam"))
     assert draw_gallery(*predictor.explain(state, dataset, []), []) == []
 

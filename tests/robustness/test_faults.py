@@ -192,7 +192,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
 def test_a_damaged_checkpoint_to_report_on_is_not_replaced_by_another_unasked(
     tiny: Tiny, unreported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_run, "choose_checkpoint", lambda *_: ("last", BEFORE))  # the best may be of any step
+    monkeypatch.setattr(training_run, "_chosen", lambda *_: ("last", BEFORE))  # the best may be of any step
     _damage(unreported, BEFORE, "host/metadata", _cut)
     with pytest.raises(UserError, match=rf"{BEFORE}: expected a whole checkpoint.*\nAll steps .* --checkpoint last"):
         hamjax.train(tiny(), unreported)

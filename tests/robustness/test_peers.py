@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from hamjax.commands import launch
+from hamjax.models import create_model, init_variables
+from hamjax.models.pretrained import save_weights
 from hamjax.runtime.distributed import connect
 from hamjax.runtime.errors import PeerLostError, UserError
-from hamjax.training.run_directory.record import run_lock
+from hamjax.training.run_directory.lock import run_lock
 
 CONFIG = """
 import hamjax
@@ -82,10 +84,12 @@ def test_survivors_report_a_dead_worker(config: Path, tmp_path: Path, dies: int,
     assert "most likely one has ended" in said or "another task died" in said
 
 
-def _run(config: Path, workdir: Path, *words: str) -> subprocess.Popen[str]:
+def _run(config: Path, workdir: Path, *words: str, cwd: Path | None = None) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "hamjax.main", "--config", str(config), "--workdir", str(workdir), *words]
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.parametrize("host", ["localhost", ""])
@@ -118,6 +122,31 @@ def test_processes_of_different_runs_refuse_each_other(config: Path, tmp_path: P
         _, said = process.communicate(timeout=120)
         assert process.returncode == UserError.exit_status, said
         assert "process 1: expected the same train.seed, seed as process 0" in said
+
+
+@pytest.mark.slow
+def test_processes_that_start_from_other_weights_refuse_each_other(config: Path, tmp_path: Path) -> None:
+    model, port = create_model("resnet50"), launch.free_port()
+    for i in range(2):
+        (tmp_path / f"{i}").mkdir()
+        variables = init_variables(model, image_size=32, seed=i)
+        save_weights(tmp_path / f"{i}" / "start.npz", "resnet50", variables, source="drawn")
+    words = ["--config.model.name=resnet50", "--config.model.weights=start.npz", "--config.data.image_size=32"]
+    processes = [
+        _run(
+            config,
+            tmp_path / "run",
+            f"--config.runtime.distributed=localhost:{port},2,{i}",
+            *words,
+            cwd=tmp_path / f"{i}",
+        )
+        for i in range(2)
+    ]
+    for process in processes:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == UserError.exit_status, said
+        assert "process 1: expected the same starting weights as process 0, got another" in said
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 @pytest.mark.slow

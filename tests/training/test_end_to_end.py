@@ -17,7 +17,7 @@ import hamjax
 from hamjax.config import Config
 from hamjax.data.metadata import CLASSES
 from hamjax.runtime.errors import DivergedError, PreemptedError, UserError
-from hamjax.training.run_directory import record as run_directory
+from hamjax.training.run_directory import lock
 from hamjax.training.run_directory.checkpoints import sealed
 from hamjax.training.run_directory.metrics_log import read_records
 from tests.helpers.started import comparable, sigterm_at
@@ -143,7 +143,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_good_checkpoint(ti
 
 
 def test_two_jobs_in_one_directory_are_refused(finished: Path, tiny: Tiny) -> None:
-    with run_directory.run_lock(finished), pytest.raises(UserError, match="another process"):
+    with lock.run_lock(finished), pytest.raises(UserError, match="another process"):
         hamjax.train(tiny(), finished)
 
 

@@ -25,7 +25,8 @@ from hamjax.runtime.errors import PreemptedError, UserError
 from hamjax.training.losses import Loss
 from hamjax.training.metrics import empty_metrics
 from hamjax.training.optimizers import make_optimizer
-from hamjax.training.setup.network import count_trainable, input_scale, require_fitting
+from hamjax.training.setup.network import count_trainable, require_fitting
+from hamjax.training.setup.resolved import resolve
 from hamjax.training.state import TrainState, create_train_state
 from hamjax.training.step import StepSettings, make_train_step
 from tests.helpers.started import sigterm_at
@@ -89,13 +90,13 @@ def test_native_scale_is_keras_preprocessing(name: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 5, 3), np.uint8)
     expected = MODES[name].preprocess_input(pixels.astype(np.float32))
     config = hamjax.make_config(model=name, strategy="s1", model__input_scale="native")
-    ours = scale_images(jnp.asarray(pixels), input_scale(config), jnp.float32)
+    ours = scale_images(jnp.asarray(pixels), resolve(config).input_scale, jnp.float32)
     np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_unit_scale_is_the_papers_default() -> None:
     pixels = jnp.arange(256, dtype=jnp.uint8)
-    assert input_scale(hamjax.make_config(model="resnet50", strategy="s1")) == "unit"
+    assert resolve(hamjax.make_config(model="resnet50", strategy="s1")).input_scale == "unit"
     np.testing.assert_allclose(scale_images(pixels, "unit", jnp.float32), np.arange(256) / 255, rtol=1e-6)
 
 

@@ -50,6 +50,9 @@ def test_an_old_run_is_resumed_and_reported_on(old: Path, capsys: pytest.Capture
     split = (old / "run" / "split.csv").read_text()
     config = Config.from_dict(stored["config"])
     config.data.source_dir, config.data.data_dir = "", str(old / "data")
+    assert "resolved" not in stored
+    assert config.eval.batch_size == 64
+    config.eval.batch_size = 0  # today's default
     config.train.global_batch_size = 16  # of the eight devices of the tests; it was made on one
     result = hamjax.train(config, old / "run")
     assert result is not None
@@ -58,6 +61,7 @@ def test_an_old_run_is_resumed_and_reported_on(old: Path, capsys: pytest.Capture
     _require_equal(
         _predictions(old / "run" / "report" / "predictions_test.csv"), _predictions(old / "predictions_step_36.csv")
     )
+    assert json.loads((old / "run" / "config.json").read_text()) == stored
     summary = result.report.summary
     assert summary["data_fingerprint"] == stored["data_fingerprint"]
     assert summary["split"]["fingerprint"] == stored["split_fingerprint"]

@@ -10,7 +10,7 @@ import pytest
 from hamjax.config import Config
 from hamjax.evaluation.trained_run import TrainedRun
 from hamjax.runtime.errors import UserError
-from hamjax.training.run_directory.record import read_facts, read_record, read_split
+from hamjax.training.run_directory.record import read_facts, read_record, read_split, require_own
 from tests.fuzzing import runs
 
 SPLIT = "image_id,lesion_id,dx,split\nI1,L1,nv,train\nI2,L2,mel,test\n"
@@ -38,7 +38,7 @@ def test_what_a_run_wrote_is_read_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [{"config": []}, {"config": None}, {"data_fingerprint": 5}, {"split_fingerprint": None}, {"environment": "x"},
-     {"command": ["rm"]}],
+     {"command": ["rm"]}, {"resolved": []}, {"resolved": None}],
 )  # fmt: skip
 def test_a_record_of_another_form_is_refused_by_name(tmp_path: Path, changes: dict[str, Any]) -> None:
     _write(tmp_path)
@@ -46,6 +46,23 @@ def test_a_record_of_another_form_is_refused_by_name(tmp_path: Path, changes: di
     (tmp_path / "config.json").write_text(json.dumps(stored | changes))
     with pytest.raises(UserError, match=f"got other {next(iter(changes))}"):
         read_facts(tmp_path)
+
+
+BLOCK = {"compute_dtype": "float32", "input_scale": "unit", "checkpoint": "last", "starts": []}
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"starts": {}}, "resolved.starts"),
+        ({"compute_dtype": 5, "checkpoint": None}, "resolved.compute_dtype, resolved.checkpoint"),
+        ({"weights": "0" * 64}, "resolved.weights"),
+    ],
+)
+def test_a_damaged_block_of_what_ran_is_refused_by_name(tmp_path: Path, changes: dict[str, Any], names: str) -> None:
+    read_record(_write(tmp_path, resolved=BLOCK))
+    with pytest.raises(UserError, match=f"got other {names}; restore"):
+        require_own(_write(tmp_path, resolved=BLOCK | changes), Config())
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "5", "[" * 100_000, '{"config": {}}'])

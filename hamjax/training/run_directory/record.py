@@ -1,6 +1,6 @@
 """The run directory: what is in it, whose it is, and whether a run may go on in it.
 
-config.json   resolved config, versions, revision, device, data and split fingerprints
+config.json   config as asked, what it came to (see `resolved_block`), versions, revision, data and split fingerprints
 split.csv     who was trained on and who was tested on
 metrics.jsonl, events.*    see `hamjax.training.run_directory.metrics_log`
 checkpoints/  see `hamjax.training.run_directory.checkpoints`
@@ -14,13 +14,11 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from filelock import FileLock, Timeout
 
 from hamjax.config import Config, validate
 from hamjax.data import splits
@@ -28,7 +26,8 @@ from hamjax.data.metadata import Metadata, from_rows
 from hamjax.data.tables import read_table
 from hamjax.runtime.environment import environment
 from hamjax.runtime.errors import UserError, name_some
-from hamjax.training.setup.experiment import Experiment, run_identity
+from hamjax.training.run_directory import resolved_block
+from hamjax.training.run_directory.identity import run_identity
 
 # What config.json must hold, and what it may.
 NEEDED = {"config": dict, "data_fingerprint": str, "split_fingerprint": str}
@@ -48,32 +47,6 @@ class RunRecord:
         return run_identity(self.config, self.data_fingerprint, self.split_fingerprint)
 
 
-@contextlib.contextmanager
-def run_lock(workdir: Path) -> Iterator[None]:
-    """Hold a run directory; the system lets go of it however the process ends.
-
-    Raises:
-        UserError: another process holds it, or the folder cannot be written to.
-    """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(workdir / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise UserError(
-            f"{workdir}: expected a run directory of our own, got one that another process is "
-            "working in; wait for it, or name another one with --workdir."
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"{workdir}: expected a folder that can be written to, got {error}; name another one with --workdir."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def require_own(workdir: Path, config: Config) -> None:
     """Refuse a run directory that another config started.
 
@@ -83,7 +56,11 @@ def require_own(workdir: Path, config: Config) -> None:
     stored = _read(workdir)
     if stored is None:
         return
-    ours, theirs = config.result_keys(), Config.from_dict(stored["config"]).result_keys()
+    began = Config.from_dict(stored["config"])
+    if "resolved" in stored:  # auto and what came of it are one run; what it is now is known once the devices are
+        came = stored["resolved"]["compute_dtype"]
+        began.model.compute_dtype = "auto" if config.model.compute_dtype == "auto" else came
+    ours, theirs = config.result_keys(), began.result_keys()
     differing = [
         f"{topic}.{key} ({theirs[topic][key]!r} there, {value!r} now)"
         for topic, keys in ours.items()
@@ -97,35 +74,68 @@ def require_own(workdir: Path, config: Config) -> None:
         )
 
 
-def write_facts(workdir: Path, experiment: Experiment) -> None:
-    """Write `config.json` and `split.csv`, once, in process 0.
+def require_same_data(workdir: Path, fingerprints: Mapping[str, str]) -> None:
+    """Refuse a run directory that was made from other images or another split.
+
+    Args:
+        workdir: the run directory.
+        fingerprints: `data_fingerprint` and `split_fingerprint`.
 
     Raises:
-        UserError: the directory was made from other images or another split.
+        UserError: names which of them differ.
     """
-    facts = {
-        "data_fingerprint": experiment.dataset.fingerprint,
-        "split_fingerprint": splits.fingerprint(experiment.dataset.metadata, experiment.split),
-    }
     stored = _read(workdir)
-    if stored is not None:
-        changed = [name for name, value in facts.items() if stored[name] != value]
-        if changed:
-            raise UserError(
-                f"{workdir}: expected the data it was started with, got another {' and '.join(changed)}; "
-                "bring the old data back, or name another folder with --workdir."
-            )
+    if stored is None:
         return
-    if jax.process_index() > 0:
-        return
-    config = experiment.config.to_dict()
-    for key in ("source_dir", "data_dir"):
-        config["data"][key] = config["data"][key] and os.path.abspath(config["data"][key])
-    text = splits.split_csv(experiment.dataset.metadata, experiment.split)
-    write_atomically(workdir / "split.csv", text)
-    command = shlex.join(["python", *sys.orig_argv[1:]])
-    record = {"config": config, **facts, "command": command, "environment": environment()}
-    write_atomically(workdir / "config.json", json.dumps(record, indent=2) + "\n")
+    if changed := [name for name, value in fingerprints.items() if stored[name] != value]:
+        raise UserError(
+            f"{workdir}: expected the data it was started with, got another {' and '.join(changed)}; "
+            "bring the old data back, or name another folder with --workdir."
+        )
+
+
+def require_same_dtype(workdir: Path, config: Config, compute_dtype: str) -> None:
+    """Refuse to go on in another dtype than a run began in; one that did not record it goes on.
+
+    Raises:
+        UserError: says how to go on.
+    """
+    if began := resolved_block.differing_dtype(_read(workdir) or {}, compute_dtype):
+        raise UserError(
+            f"{workdir}: expected to go on in {began}, as it began, got {compute_dtype}, which "
+            f"model.compute_dtype={config.model.compute_dtype} is on these devices; set "
+            f"--config.model.compute_dtype={began}, or name another folder with --workdir."
+        )
+
+
+def write_facts(
+    workdir: Path, config: Config, fingerprints: Mapping[str, str], split: str, resolved: Mapping[str, Any]
+) -> None:
+    """Write `config.json` and `split.csv` of a run that begins; of one that goes on, add how to `starts`.
+
+    Args:
+        workdir: the run directory.
+        config: as asked.
+        fingerprints: `data_fingerprint` and `split_fingerprint`.
+        split: text of `split.csv`.
+        resolved: the block of that name, with this start alone; with `weights` if the run begins.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    stored = _read(workdir)
+    if stored is not None and "weights" not in resolved:
+        record = resolved_block.with_start(stored, resolved)
+    else:
+        asked = config.to_dict()
+        for key in ("source_dir", "data_dir"):
+            asked["data"][key] = asked["data"][key] and os.path.abspath(asked["data"][key])
+        write_atomically(workdir / "split.csv", split)
+        command = shlex.join(["python", *sys.orig_argv[1:]])
+        made = {"command": command, "environment": environment()}
+        record = {"config": asked, "resolved": resolved, **fingerprints, **made}
+    if record != stored:
+        write_atomically(workdir / "config.json", json.dumps(record, indent=2) + "\n")
 
 
 def read_record(workdir: Path) -> RunRecord:
@@ -209,8 +219,10 @@ def _read(workdir: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: expected the config of a run, got {error}; restore or remove it.") from error
     given = stored if isinstance(stored, dict) else {}
-    wrong = [name for name, kind in NEEDED.items() if not isinstance(given.get(name), kind)]
-    wrong += [name for name, kind in DESCRIPTIVE.items() if not isinstance(given.get(name, kind()), kind)]
+    wrong = resolved_block.wrong_names(given, NEEDED, DESCRIPTIVE | {"resolved": dict})
+    if "resolved" in given and not wrong:
+        block = resolved_block.wrong_names(given["resolved"], resolved_block.NEEDED, resolved_block.OPTIONAL)
+        wrong = [f"resolved.{name}" for name in block]
     if wrong:
         raise UserError(f"{path}: expected what a run wrote, got other {', '.join(wrong)}; restore or remove it.")
     return given

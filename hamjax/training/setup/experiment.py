@@ -10,7 +10,6 @@ from jax.sharding import Mesh
 
 from hamjax.config import Config
 from hamjax.data import splits
-from hamjax.data.cores import usable_cores
 from hamjax.data.demographics import demographics
 from hamjax.data.metadata import CLASSES, Metadata
 from hamjax.data.pipeline import Share, TrainSource
@@ -19,10 +18,12 @@ from hamjax.data.sampling import log_prior
 from hamjax.models import count_parameters
 from hamjax.runtime.devices import make_mesh, put_replicated, require_divisible
 from hamjax.training.optimizers import make_optimizer
+from hamjax.training.run_directory.identity import run_identity
 from hamjax.training.schedules import Schedule
 from hamjax.training.setup.network import count_trainable, frozen_at, initial_variables, make_network
 from hamjax.training.setup.parts import augmentation_of, schedule_of
 from hamjax.training.setup.plan import Plan, make_plan, prepare_data
+from hamjax.training.setup.resolved import Resolved, resolve
 from hamjax.training.state import TrainState, create_train_state
 from hamjax.training.step import StepSettings
 
@@ -33,6 +34,7 @@ class Experiment(Plan):
 
     Attributes:
         config: as given.
+        resolved: what it leaves to the program.
         dataset: prepared images, N of them.
         mesh: of all devices.
         model: a Flax module.
@@ -40,6 +42,7 @@ class Experiment(Plan):
     """
 
     config: Config
+    resolved: Resolved
     dataset: Dataset
     mesh: Mesh
     model: Any
@@ -95,8 +98,12 @@ class Experiment(Plan):
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint of this run is recognised by."""
+        return run_identity(self.config, **self.fingerprints())
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return what the data and the split are recognised by."""
         split = splits.fingerprint(self.dataset.metadata, self.split)
-        return run_identity(self.config, self.dataset.fingerprint, split)
+        return {"data_fingerprint": self.dataset.fingerprint, "split_fingerprint": split}
 
     def rows(self, partition: str) -> np.ndarray:
         """Return the data-set rows of `train`, `val` or `test`."""
@@ -149,25 +156,13 @@ def parameter_counts(config: Config, state: TrainState) -> dict[str, int]:
     }
 
 
-def run_identity(config: Config, data_fingerprint: str, split_fingerprint: str) -> dict[str, Any]:
-    """Return what a checkpoint of a run is recognised by."""
-    return {
-        "model": config.model.name,
-        "strategy": str(config.sampling.strategy),
-        "image_size": config.data.image_size,
-        "seed": config.train.seed,
-        "data": data_fingerprint[:16],
-        "split": split_fingerprint[:16],
-    }
-
-
 def build_experiment(config: Config, say: Say = print) -> Experiment:
     """Prepare the data, draw the split, apply the strategy, make the network.
 
     Raises:
         UserError: anything about the data, the config or the devices does not fit.
     """
-    mesh = make_mesh()
+    mesh, resolved = make_mesh(), resolve(config)
     require_divisible("train.global_batch_size", config.train.global_batch_size, mesh.size)
     dataset = prepare_data(config, say)
     plan = make_plan(config, dataset.metadata)
@@ -177,21 +172,16 @@ def build_experiment(config: Config, say: Say = print) -> Experiment:
         shape=schedule_of(config, plan.steps_per_epoch, plan.num_steps).shape,
     )
     return Experiment(
-        config=config, dataset=dataset, mesh=mesh, model=make_network(config, mesh.size), tx=tx, **vars(plan)
+        config=config,
+        resolved=resolved,
+        dataset=dataset,
+        mesh=mesh,
+        model=make_network(config, resolved),
+        tx=tx,
+        **vars(plan),
     )
 
 
 def own_share() -> Share:
     """Return the part of every batch that this process reads."""
     return Share(jax.process_index(), jax.process_count())
-
-
-def steps_per_dispatch(config: Config) -> int:
-    """Resolve 0: several steps at once where dispatch, not arithmetic, is the limit."""
-    return config.train.steps_per_dispatch or (1 if jax.default_backend() == "cpu" else 8)
-
-
-def num_threads(config: Config) -> int:
-    """Resolve -1: one thread a core, sixteen at most."""
-    chosen = config.data.num_threads
-    return chosen if chosen >= 0 else min(usable_cores(), 16)

@@ -1,18 +1,21 @@
 """The network a config asks for: its module, the values it starts from, what of it is trained."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from hamjax.config import Config
 from hamjax.data.metadata import CLASSES
 from hamjax.models import MODEL_SPECS, count_parameters, create_model, init_variables
 from hamjax.models.freezing import trainable_mask
 from hamjax.models.pretrained import load_pretrained
-from hamjax.models.pretrained.official_files import published_weights
+from hamjax.models.pretrained.official_files import FILES, published_weights
 from hamjax.runtime.errors import UserError
+from hamjax.training.setup.resolved import Resolved
 
 Say = Callable[[str], None]
 
@@ -45,29 +48,17 @@ def require_fitting(config: Config) -> None:
         )
 
 
-def make_network(config: Config, num_devices: int) -> Any:
+def make_network(config: Config, resolved: Resolved) -> Any:
     """Make the Flax module."""
     return create_model(
         config.model.name,
         num_classes=len(CLASSES),
         head=config.model.head,
-        compute_dtype=compute_dtype(config),
+        compute_dtype=resolved.compute_dtype,
         bn_stats=config.model.bn_stats,
-        num_devices=num_devices,
+        num_devices=resolved.devices,
         dropout=config.model.dropout,
     )
-
-
-def compute_dtype(config: Config) -> str:
-    """Resolve `auto`: bfloat16 where there is hardware for it."""
-    if config.model.compute_dtype != "auto":
-        return config.model.compute_dtype
-    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
-
-
-def input_scale(config: Config) -> str:
-    """Resolve `native`: the preprocessing of the network's own ImageNet weights."""
-    return MODEL_SPECS[config.model.name].native_scale if config.model.input_scale == "native" else "unit"
 
 
 def locate_weights(config: Config, say: Say = print) -> Path | None:
@@ -103,6 +94,43 @@ def initial_variables(config: Config, model: Any, *, pretrained: bool) -> dict[s
     variables = init_variables(model, image_size=config.data.image_size, seed=config.train.seed)
     path = locate_weights(config) if pretrained else None
     return variables if path is None else load_pretrained(config.model.name, variables, path)
+
+
+def weights_origin(config: Config) -> str:
+    """Say where the values come from that a run starts from; a file is named with its hash.
+
+    Raises:
+        UserError: the file can no longer be read.
+    """
+    weights = config.model.weights
+    if weights == "random":
+        return f"random, seed {config.train.seed}"
+    if weights == "imagenet":
+        published = FILES[config.model.name][False]
+        return f"{published.name}, MD5 {published.md5}"
+    try:
+        with open(weights, "rb") as file:
+            return f"{weights}, SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except OSError as error:
+        raise UserError(
+            f"{weights}: expected the weights that were just read, got {error}; bring them back."
+        ) from error
+
+
+def weights_fingerprint(params: Any, batch_stats: Any) -> str:
+    """Return the SHA-256 over all values of a network, in the order of their names.
+
+    Args:
+        params: nested dictionaries of arrays.
+        batch_stats: the same, of BatchNorm.
+    """
+    leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path((params, batch_stats))}
+    digest = hashlib.sha256()
+    for name, leaf in sorted(leaves.items()):
+        value = np.asarray(leaf)
+        digest.update(f"{name} {value.dtype} {value.shape}\n".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
 
 
 def frozen_at(config: Config, epoch: int) -> str:
