@@ -1,5 +1,6 @@
 """A network's answers for a set of images: one pass, every image once."""
 
+import collections
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,10 @@ from hamjax.runtime.devices import local_copy, prefetch, replicated, split_batch
 from hamjax.training.setup.experiment import own_share
 from hamjax.training.setup.resolved import Resolved
 from hamjax.training.state import TrainState
+
+# One is computed while the answers of the other are fetched; more would only take memory.
+IN_FLIGHT = 2
+
 
 class Predictor:
     """Inference of a run's network, compiled once.
@@ -48,7 +53,7 @@ class Predictor:
         """Return the logits of some rows, [N, K], in their order.
 
         Each process reads its share of every batch and gets all answers. The last batch is padded, and the
-        padding cut off by its mask.
+        padding cut off by its mask. A batch is sent before the answers of the one before are fetched.
 
         Args:
             state: its `eval_params` and `eval_batch_stats` are used.
@@ -57,15 +62,17 @@ class Predictor:
             should_stop: asked before every batch; if it says so the result is nothing.
         """
         source = EvalSource(dataset.images, dataset.metadata.label, rows, self._batch_size, own_share())
+        in_flight: collections.deque[tuple[jax.Array, jax.Array]] = collections.deque()
         logits = []
         stream = batches(source, num_threads=self._resolved.num_threads)
         for batch in prefetch(stream, split_batch(self._mesh)):
             if should_stop():
                 return None
             answers = self._eval_step(state.eval_params, state.eval_batch_stats, batch["image"])
-            answers, mask = jax.device_get(self._gather((answers, batch["mask"])))
-            logits.append(answers[mask > 0])
-        return np.concatenate(logits)
+            in_flight.append(self._gather((answers, batch["mask"])))
+            if len(in_flight) == IN_FLIGHT:
+                logits.append(_fetch(in_flight.popleft()))
+        return np.concatenate([*logits, *map(_fetch, in_flight)])
 
     def explain(
         self, state: TrainState, dataset: Dataset, errors: Sequence[Mapping[str, Any]]
@@ -88,3 +95,9 @@ class Predictor:
         variables = local_copy({"params": state.eval_params, "batch_stats": state.eval_batch_stats})
         scaled = scale_images(jnp.asarray(images), self._resolved.input_scale, self._model.dtype)
         return images, jax.device_get(grad_cam(self._model, variables, scaled, classes))
+
+
+def _fetch(sent: tuple[jax.Array, jax.Array]) -> np.ndarray:
+    """Wait for the answers of a batch, and cut off those for its padding."""
+    answers, mask = jax.device_get(sent)
+    return answers[mask > 0]
