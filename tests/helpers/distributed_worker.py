@@ -95,7 +95,7 @@ def train_small_densenet(folder: Path, groups: int) -> None:
 
     Statistics of its own for each of four groups of images are what `per_device` means on four devices.
     """
-    model = Classifier(functools.partial(DenseNet, (2, 2)), dtype=jnp.dtype("float64"), groups=groups)
+    model = Classifier(functools.partial(DenseNet, (1, 1)), dtype=jnp.dtype("float64"), groups=groups)
     rng, mesh, tx = np.random.default_rng(1), make_mesh(), make_optimizer("adam")
     source = TrainSource(
         images=rng.integers(0, 255, (64, 16, 16, 3), dtype=np.uint8),
@@ -118,19 +118,8 @@ def train_small_densenet(folder: Path, groups: int) -> None:
         np.savez(folder / f"densenet_{groups}.npz", **{str(i): leaf for i, leaf in enumerate(leaves)})
 
 
-def main(task: str, folder: Path, meeting: str) -> None:
-    """Do a task in every process."""
-    connect(meeting.partition("=")[2])
-    mock.patch.object(training_run, "_report").start()
-    if task == "whole":
-        train_and_count(folder, "float32")
-        with jax.enable_x64(True):
-            train_and_count(folder, "float64")
-            for groups in (1, 4):
-                train_small_densenet(folder, groups)
-    else:
-        with jax.enable_x64(True):
-            train_and_count(folder, "float64")
+def predict_with_one_checkpoint(folder: Path) -> None:
+    """Evaluate the float32 run of the layout that came first."""
     judged = folder.parent / "judged"
     if is_first() and not judged.exists():
         shutil.copytree(folder / "float32", judged)
@@ -138,6 +127,20 @@ def main(task: str, folder: Path, meeting: str) -> None:
     probabilities = evaluate(judged).probabilities
     if is_first():
         np.save(folder / "probabilities.npy", probabilities)
+
+
+def main(task: str, folder: Path, meeting: str) -> None:
+    """Do a task in every process."""
+    connect(meeting.partition("=")[2])
+    mock.patch.object(training_run, "_report").start()
+    if task == "whole":
+        train_and_count(folder, "float32")
+        predict_with_one_checkpoint(folder)
+    with jax.enable_x64(True):
+        train_and_count(folder, "float64")
+        if task == "whole":
+            for groups in (1, 4):
+                train_small_densenet(folder, groups)
 
 
 if __name__ == "__main__":
