@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from keras.src.backend.common import dtypes
+from matplotlib.figure import Figure
 
 from hamjax.commands.training_run import train
 from hamjax.config import Config, make_config
@@ -136,6 +137,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Confi
     workdir = tmp_path_factory.mktemp("finished") / "run"
     train(tiny(), workdir)
     return workdir
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the report's pictures empty: a quarter of a small run goes into them, and few tests look at them."""
+    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import pytest
 
 from tests.helpers.started import BEFORE, LAST, Tiny, end, goes_on_as_undisturbed, halted, started, steps, wait_for
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.mark.slow
 def test_sigterm_during_compilation(tiny: Tiny, unfinished: Path, finished: Path) -> None:

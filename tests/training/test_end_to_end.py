@@ -84,6 +84,7 @@ def test_another_config_is_refused_by_key(finished: Path, tiny: Tiny) -> None:
         hamjax.train(config, finished)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("num_threads", [0, 4, pytest.param(1, marks=pytest.mark.slow)])
 def test_two_runs_are_the_same_for_any_number_of_threads(
     finished: Path, tiny: Tiny, tmp_path: Path, num_threads: int
@@ -97,6 +98,7 @@ def test_two_runs_are_the_same_for_any_number_of_threads(
 LATER = [pytest.param(step, marks=pytest.mark.slow) for step in (10, EPOCH - 1, 43)]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("step", [3, EPOCH, 2 * EPOCH, *LATER])
 def test_a_run_stopped_by_sigterm_goes_on_as_if_nothing_happened(
     finished: Path, tiny: Tiny, tmp_path: Path, step: int
@@ -114,6 +116,7 @@ class Killed(Exception):
     """Stands for what leaves a run no time for anything."""
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_killed_after_a_validation_goes_on_from_the_checkpoint_before_it(
     finished: Path, tiny: Tiny, tmp_path: Path
 ) -> None:

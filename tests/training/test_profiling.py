@@ -12,6 +12,7 @@ from hamjax.config import Config
 from hamjax.training.profiler import WARM_UP
 
 Make = Callable[..., Config]
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def _steps(workdir: Path) -> list[int]:
