@@ -1,4 +1,4 @@
-"""A published network under the classifier of this task."""
+"""A published network as backbone, with a new classifier on top."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -16,20 +16,19 @@ FROZEN = ("none", "bn", "backbone")
 
 
 class Classifier(nn.Module):
-    """A backbone, global average pooling, and a head (paper, 4.3.2).
+    """A backbone, global average pooling, and a head (section 4.3.2 of the paper).
 
     Attributes:
-        backbone: makes a module `(images, train=, record=) -> features [B, H, W, C]` from
-            `groups`, `dtype` and `name`.
-        num_classes: outputs.
-        head: see `Head`.
-        groups: parts of the batch with BatchNorm statistics of their own.
-        dtype: of the computation; parameters are float32 or wider.
-        dropout: off for comparisons that must be free of chance.
-        frozen: `bn` or `backbone` keeps the backbone's BatchNorm in inference mode, as
-            Keras does with layers that are not trainable; what gradients leave alone is
-            `hamjax.models.freezing`'s part.
-        LAST_MAP: the stage that is the backbone's output, after its last ReLU.
+        backbone: a function that makes the module `(images, train=, record=) -> features
+            [B, H, W, C]` from `groups`, `dtype` and `name`.
+        num_classes: number of outputs.
+        head: the kind of head, see `Head`.
+        groups: number of parts of the batch that have BatchNorm statistics of their own.
+        dtype: type of the computation; parameters are float32 or wider.
+        dropout: False removes dropout, for comparisons that must not depend on chance.
+        frozen: `bn` or `backbone` keeps the backbone's BatchNorm in inference mode; which
+            parameters get no gradient is decided in `hamjax.models.freezing`.
+        LAST_MAP: name of the stage that is the backbone's output, after its last ReLU.
     """
 
     LAST_MAP: ClassVar[str] = "features"
@@ -44,11 +43,14 @@ class Classifier(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, *, train: bool = False, stages: bool = False, given: Stages | None = None) -> Any:
-        """Classify images; see `CNN.__call__` for arguments and result."""
+        """Return logits [B, num_classes]; see `CNN.__call__` for the arguments and the other results."""
         record = Recorder(given)
         backbone = self.backbone(groups=self.groups, dtype=self.dtype, name="backbone")
+        # Keras (2.0 and later) runs a BatchNorm layer with trainable=False in inference mode. Batch statistics would
+        # still move the outputs of layers whose parameters are frozen.
         x = backbone(images.astype(self.dtype), train=train and self.frozen == "none", record=record)
         pooled = record("pooled", global_average_pool(record(self.LAST_MAP, x)))
+        # The head trains with batch statistics even where the backbone is frozen: its BatchNorm starts from nothing.
         head = Head(self.head, self.num_classes, self.groups, self.dtype, self.dropout, name="head")
         logits = head(pooled, train=train)
         return (logits, dict(record)) if stages else logits

@@ -1,4 +1,4 @@
-"""The paper's custom CNN (Table 2): 25,756,711 parameters at 224 x 224."""
+"""The custom CNN of the paper (Table 2): 25,756,711 parameters at 224 x 224."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -15,15 +15,13 @@ Array = jax.Array
 
 
 class CNN(nn.Module):
-    """Two blocks of two 3x3 convolutions, each pooled and dropped out, and two dense layers.
-
-    Dropout follows the pools (Table 2), not every convolution (the paper's text).
+    """Two blocks of two 3x3 convolutions, max pooling and dropout, followed by two dense layers.
 
     Attributes:
-        num_classes: outputs.
-        dtype: of the computation; parameters are float32 or wider.
-        dropout: off for comparisons that must be free of chance.
-        LAST_MAP: the stage that is the last convolution's feature map.
+        num_classes: number of outputs.
+        dtype: type of the computation; parameters are float32 or wider.
+        dropout: False removes dropout, for comparisons that must not depend on chance.
+        LAST_MAP: name of the stage that is the last convolution's feature map.
     """
 
     LAST_MAP: ClassVar[str] = "conv4"
@@ -38,14 +36,14 @@ class CNN(nn.Module):
 
         Args:
             images: [B, S, S, 3] float, scaled to [0, 1].
-            train: drop out; needs a `dropout` rng.
-            stages: also return every stage's output by name.
-            given: outputs of stages to go on with in place of those of these images; jit
-                then leaves out what nothing needs any more.
+            train: apply dropout; needs a `dropout` rng.
+            stages: also return the output of every stage by its name.
+            given: stage outputs to use in place of computed ones; jit then drops the layers
+                below them.
 
         Returns:
-            Logits [B, num_classes], at least float32; with `stages` a pair of them and
-            the dictionary.
+            The logits [B, num_classes], float32 or wider. With `stages`, a pair of the
+            logits and the dictionary of stages.
         """
         stored = jnp.promote_types(self.dtype, jnp.float32)
         record = Recorder(given)
@@ -55,10 +53,13 @@ class CNN(nn.Module):
                 name = f"conv{2 * i + j}"
                 x = record(name, nn.relu(Conv(features, dtype=self.dtype, name=name)(x)))
             x = record(f"pool{i + 1}", max_pool(x, 2, 2))
+            # Table 2 of the paper has dropout after each pooling; its text says after each convolution. The table
+            # agrees with the public Kaggle kernel that this network comes from.
             x = self._drop(rate, train)(x)
         x = x.reshape(len(x), -1)
         dense = nn.Dense(128, dtype=self.dtype, param_dtype=stored, kernel_init=KERNEL_INIT, name="dense")
         x = record("pooled", nn.relu(dense(x)))
+        # The logits are computed in float32 even under bfloat16: the loss takes differences of them.
         x = self._drop(0.5, train)(x).astype(stored)
         logits = nn.Dense(
             self.num_classes, dtype=stored, param_dtype=stored, kernel_init=KERNEL_INIT, name="predictions"

@@ -1,8 +1,8 @@
 """DenseNet201 as in Keras applications (`keras/src/applications/densenet.py`).
 
-One thing is done differently from the textbook, with the same results: a feature chunk's
-batch mean and variance do not depend on which later layer normalises it, so each is
-taken once and shared by all of them.
+It differs from the usual form in one way, with equal results: batch statistics are shared. The
+batch mean and variance of a channel do not depend on the layer that normalises it, so they are
+computed once, where the channel is made, and reused by every later layer of the block.
 """
 
 import functools
@@ -18,18 +18,18 @@ from hamjax.models.layers.pooling import average_pool_2x2, zero_padded_max_pool
 from hamjax.models.stages import Record
 
 Array = jax.Array
-BN_EPSILON = 1.001e-5
-GROWTH = 32
+BN_EPSILON = 1.001e-5  # Keras's value for this network; torchvision has 1e-5
+GROWTH = 32  # channels that a dense layer adds, k of the DenseNet paper (Huang et al. 2017)
 BLOCKS_201 = (6, 12, 48, 32)
 
 
 class DenseNet(nn.Module):
-    """Everything below the pooling. Layers carry the names of Keras's.
+    """The backbone of DenseNet, up to the pooling. Its layers have Keras's names.
 
     Attributes:
-        blocks: dense layers a block.
+        blocks: number of dense layers of each block.
         groups: see `batch_statistics`.
-        dtype: of the computation.
+        dtype: type of the computation.
     """
 
     blocks: tuple[int, ...] = BLOCKS_201
@@ -41,12 +41,14 @@ class DenseNet(nn.Module):
         """Map images [B, S, S, 3] to features [B, S/32, S/32, C]."""
         norm = functools.partial(BatchNorm, epsilon=BN_EPSILON, groups=self.groups, dtype=self.dtype)
         conv = functools.partial(Conv, use_bias=False, dtype=self.dtype)
+        # Keras pads explicitly on all sides. XLA's SAME would pad 2 and 3 pixels here and shift the features.
         x = conv(64, (7, 7), stride=2, padding=3, name="conv1_conv")(x)
         x = nn.relu(norm(name="conv1_bn")(x, train=train))
         x = record("stem", zero_padded_max_pool(x))
         for i, layers in enumerate(self.blocks):
             x, statistics = self._dense_block(x, f"conv{i + 2}", layers, conv, norm, train)
             record(f"conv{i + 2}", x)
+            # Keras ends with a BatchNorm named `bn`; the other blocks end with a transition that halves the channels.
             last = i == len(self.blocks) - 1
             name = "bn" if last else f"pool{i + 2}_bn"
             x = nn.relu(norm(name=name)(x, train=train, statistics=statistics))
@@ -58,7 +60,7 @@ class DenseNet(nn.Module):
     def _dense_block(
         self, x: Array, name: str, layers: int, conv: Any, norm: Any, train: bool
     ) -> tuple[Array, Array | None]:
-        """Grow x by 32 channels a layer; return it with the statistics of all its channels."""
+        """Add `GROWTH` channels per layer to x; return x and, in training, the statistics of all its channels."""
         take = functools.partial(batch_statistics, epsilon=BN_EPSILON, groups=self.groups)
         statistics = take(x) if train else None
         for i in range(1, layers + 1):
@@ -69,5 +71,7 @@ class DenseNet(nn.Module):
             y = conv(GROWTH, (3, 3), name=f"{prefix}_2_conv")(y)
             x = jnp.concatenate([x, y], -1)
             if statistics is not None:
+                # Only the new channels are reduced: one layer per block no longer reads all that came before it. That
+                # made a training step on two CPU cores a quarter faster, and it compiles faster too.
                 statistics = jnp.concatenate([statistics, take(y)], -1)
         return x, statistics

@@ -1,4 +1,4 @@
-"""Which parameters gradients may change."""
+"""Which parameters are trained."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,17 +7,18 @@ from flax import traverse_util
 
 
 def trainable_mask(params: Mapping[str, Any], frozen: str) -> dict[str, Any]:
-    """Return a tree like `params` of true (trained) and false.
+    """Return a tree like `params` that is True where a parameter is trained, else False.
 
     Args:
-        params: of a `Classifier`.
-        frozen: `none`; `bn`: the backbone's BatchNorm is left as it is; `backbone`: all of
-            the backbone is.
+        params: the parameters of a `Classifier`.
+        frozen: `none` trains everything, `bn` all but the backbone's BatchNorm, `backbone`
+            only the head.
     """
 
     def trained(path: tuple[str, ...]) -> bool:
         if frozen == "none" or path[0] != "backbone":
             return True
+        # Keras's names end all BatchNorm layers with "bn", and no other layer.
         return frozen == "bn" and not path[1].endswith("bn")
 
     return traverse_util.unflatten_dict({path: trained(path) for path in traverse_util.flatten_dict(dict(params))})

@@ -1,4 +1,4 @@
-"""The classifier on top of a pretrained network, as in the paper's Table 3."""
+"""The classifier on top of a backbone, as in Table 3 of the paper."""
 
 from typing import Any
 
@@ -14,11 +14,16 @@ HEADS = ("paper", "bn_first", "linear", "imagenet")
 
 
 class Head(nn.Module):
-    """Pooled features to logits, in at least float32.
+    """Layers from pooled features to logits, computed in float32 or wider.
 
-    `paper` is Dense 1024 with ReLU, Dropout .5, BatchNorm, Dense; `bn_first` swaps
-    dropout and normalisation; `linear` is one Dense; `imagenet` likewise, for the 1000
-    classes the network was published with.
+    Attributes:
+        kind: `paper` is Dense 1024 with ReLU, Dropout .5, BatchNorm, Dense. `bn_first` has
+            BatchNorm before dropout. `linear` is one Dense. `imagenet` is the Dense layer
+            for the 1000 classes of the published network.
+        num_classes: number of outputs.
+        groups: see `hamjax.models.layers.normalization.batch_statistics`.
+        dtype: type of the backbone's computation.
+        dropout: False removes dropout.
     """
 
     kind: str
@@ -39,6 +44,9 @@ class Head(nn.Module):
         if self.kind in ("paper", "bn_first"):
             x = nn.relu(dense(1024, "dense")(x))
             drop = nn.Dropout(0.5, deterministic=not (train and self.dropout))
+            # Keras's default epsilon of 1e-3, as for any layer added by hand: only the backbones have others.
             norm = BatchNorm(groups=self.groups, dtype=stored, name="bn")
+            # BatchNorm after dropout sees a larger variance in training than in evaluation (Li et al., CVPR 2019,
+            # "variance shift"). It is what Table 3 lists, so `paper` keeps it, and `bn_first` is there to compare.
             x = norm(drop(x), train=train) if self.kind == "paper" else drop(norm(x, train=train))
         return dense(self.num_classes, "predictions")(x)

@@ -1,7 +1,7 @@
 """InceptionV3 as in Keras applications (`keras/src/applications/inception_v3.py`).
 
-The network is a table of blocks. Its convolutions have no bias, its BatchNorm no gamma and
-an epsilon of 1e-3, and its average pooling does not count what is outside.
+The network is written as a table of blocks. Its convolutions have no bias, its BatchNorm has no
+gamma and an epsilon of 1e-3, and its average pooling does not count the padding.
 """
 
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ from hamjax.models.stages import Record
 
 Array = jax.Array
 BN_EPSILON = 1e-3
-AVERAGE, MAX = "average", "max"  # 3x3 of stride 1 to the same size; 3x3 of stride 2 inside
+AVERAGE, MAX = "average", "max"  # 3x3, stride 1, same size; 3x3, stride 2, valid
 
 
 class Unit(NamedTuple):
-    """A convolution of rows x columns, BatchNorm and ReLU; without padding it is `valid`."""
+    """A convolution of rows x columns, BatchNorm and ReLU; padding 0 is Keras's `valid`."""
 
     features: int
     rows: int = 1
@@ -31,7 +31,7 @@ class Unit(NamedTuple):
     padding: int | str = "SAME"
 
 
-# A fork: both are applied to the same input, and their outputs joined.
+# A fork: both units are applied to the same input, and their outputs are concatenated.
 Fork = tuple[Unit, Unit]
 Branch = tuple["Unit | Fork | str", ...]
 Block = dict[str, Branch]
@@ -64,7 +64,8 @@ def _block_8() -> Block:
     }
 
 
-# The names of stages are Keras's; in brackets the side of their output at 299 x 299.
+# Each key is the name of Keras's concatenation; the comments give the side of its output at 299 x 299.
+# A table, and not code as in Keras: the order of Keras's layers, which its weight files go by, is computed from it.
 BLOCKS: dict[str, Block] = {
     "stem": {  # 35
         "main": (
@@ -94,11 +95,11 @@ BLOCKS: dict[str, Block] = {
 
 
 class InceptionV3(nn.Module):
-    """Everything below the pooling.
+    """The backbone of InceptionV3, up to the pooling.
 
     Attributes:
         groups: see `hamjax.models.layers.normalization.batch_statistics`.
-        dtype: of the computation.
+        dtype: type of the computation.
     """
 
     groups: int = 1
@@ -130,12 +131,13 @@ class InceptionV3(nn.Module):
             unit.features, (unit.rows, unit.columns), unit.stride, unit.padding,
             use_bias=False, dtype=self.dtype, name=f"{name}_conv",
         )  # fmt: skip
+        # No gamma: a ReLU follows, and the next convolution can learn the same scale (Keras: scale=False).
         norm = BatchNorm(epsilon=BN_EPSILON, use_scale=False, groups=self.groups, dtype=self.dtype, name=f"{name}_bn")
         return nn.relu(norm(conv(x), train=train))
 
 
 def unit_names(prefix: str, steps: Branch) -> Iterator[str]:
-    """Yield `mixed9_3x3_1`, and `mixed9_3x3_2a`, `mixed9_3x3_2b` for a fork."""
+    """Yield a name per unit of a branch: `mixed9_3x3_1`, or `mixed9_3x3_2a` and `mixed9_3x3_2b` for a fork."""
     convolutions = [step for step in steps if not isinstance(step, str)]
     for i, step in enumerate(convolutions, 1):
         yield from [f"{prefix}_{i}"] if isinstance(step, Unit) else [f"{prefix}_{i}a", f"{prefix}_{i}b"]
@@ -144,10 +146,11 @@ def unit_names(prefix: str, steps: Branch) -> Iterator[str]:
 def topological_order() -> list[str]:
     """Return the names of all units in the order of Keras's `model.layers`.
 
-    Keras does not name this network's layers but numbers them, with another number
-    every time. Their order it keeps: farthest from the output first, and among equals in
-    the order of the branches (keras/src/ops/function.py, map_graph).
+    The layers that are farthest from the output come first; at equal distance, the order of
+    the branches decides (keras/src/ops/function.py, map_graph).
     """
+    # Keras gives these layers no names. It numbers them (conv2d_7), and the numbers depend on what the process built
+    # before; only the order is the same every time.
     order = []
     for name, block in BLOCKS.items():
         units = []
@@ -158,7 +161,7 @@ def topological_order() -> list[str]:
 
 
 def _distances(steps: Branch) -> list[int]:
-    """Count Keras's layers from each convolution to the end of its branch."""
+    """Return, for each convolution, the number of Keras's layers from it to the end of its branch."""
     distances, distance = [], 0
     for step in reversed(steps):
         if isinstance(step, str):
@@ -167,6 +170,6 @@ def _distances(steps: Branch) -> list[int]:
             distance += 3  # convolution, BatchNorm, ReLU
             distances.append(distance)
         else:
-            distance += 4  # and a join
+            distance += 4  # and a concatenation
             distances += [distance, distance]
     return distances[::-1]

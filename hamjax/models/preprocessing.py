@@ -1,4 +1,4 @@
-"""The scale of the pixels that a network takes."""
+"""Scaling of pixels to what a network was trained on."""
 
 from typing import Any
 
@@ -13,16 +13,19 @@ TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def scale_images(image: Array, input_scale: str, dtype: Any) -> Array:
-    """Turn uint8 pixels [B, S, S, 3] into what the network was made for.
+    """Return scaled pixels [B, S, S, 3] of type `dtype`.
 
     Args:
-        image: red, green, blue.
-        input_scale: `unit` divides by 255 (paper, 4.2); `caffe`, `tf` and `torch` are what
-            ImageNet weights of those origins expect (Keras's preprocess_input).
-        dtype: of the result.
+        image: [B, S, S, 3] uint8, red, green, blue.
+        input_scale: `unit` divides by 255 (section 4.2 of the paper). `caffe`, `tf` and
+            `torch` are the modes of Keras's `preprocess_input`, one for each origin of
+            ImageNet weights.
+        dtype: type of the result.
     """
+    # At least float32 until the end: bfloat16 has 8 significant bits, too few for a difference of two pixels near 255.
     x = image.astype(jnp.promote_types(dtype, jnp.float32))
     if input_scale == "caffe":
+        # Caffe's networks were trained on blue, green, red.
         x = x[..., ::-1] - jnp.array(CAFFE_MEAN_BGR, x.dtype)
     elif input_scale == "tf":
         x = x / 127.5 - 1

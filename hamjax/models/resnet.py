@@ -1,7 +1,7 @@
 """ResNet50 as in Keras applications (`keras/src/applications/resnet.py`, version 1).
 
-Unlike torchvision's, its convolutions have a bias, and a stage's stride lies on the first
-1x1 convolution of its first block.
+It differs from torchvision's ResNet50 in two ways: its convolutions have a bias, and the stride of
+a stage is on the first 1x1 convolution of its first block, not on the 3x3.
 """
 
 import functools
@@ -17,17 +17,18 @@ from hamjax.models.layers.pooling import zero_padded_max_pool
 from hamjax.models.stages import Record
 
 Array = jax.Array
-BN_EPSILON = 1.001e-5
+BN_EPSILON = 1.001e-5  # Keras's value for this network; torchvision has 1e-5
+# Channels of the bottleneck, and number of blocks.
 STAGES_50 = ((64, 3), (128, 4), (256, 6), (512, 3))
 
 
 class ResNet(nn.Module):
-    """Everything below the pooling. Layers carry the names of Keras's.
+    """The backbone of ResNet, up to the pooling. Its layers have Keras's names.
 
     Attributes:
-        stages: channels of the bottleneck, and blocks.
+        stages: channels of the bottleneck and number of blocks, for each stage.
         groups: see `hamjax.models.layers.normalization.batch_statistics`.
-        dtype: of the computation.
+        dtype: type of the computation.
     """
 
     stages: tuple[tuple[int, int], ...] = STAGES_50
@@ -37,6 +38,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool, record: Record) -> Array:
         """Map images [B, S, S, 3] to features [B, S/32, S/32, C]."""
+        # Keras pads explicitly on all sides. XLA's SAME would pad 2 and 3 pixels here and shift the features.
         x = nn.relu(self._conv_norm(x, "conv1", 64, 7, train, stride=2, padding=3))
         x = record("stem", zero_padded_max_pool(x))
         for i, (features, blocks) in enumerate(self.stages):
@@ -47,9 +49,10 @@ class ResNet(nn.Module):
         return x
 
     def _block(self, x: Array, name: str, features: int, stride: int, train: bool, *, projected: bool) -> Array:
-        """Add to x, or to a projection of it, what three convolutions make of it."""
+        """Return the bottleneck block: three convolutions of x, added to x or to a projection of x."""
         conv_norm = functools.partial(self._conv_norm, train=train)
         shortcut = conv_norm(x, f"{name}_0", 4 * features, 1, stride=stride) if projected else x
+        # The stride is here in version 1, the one that Keras's weights were trained with.
         x = nn.relu(conv_norm(x, f"{name}_1", features, 1, stride=stride))
         x = nn.relu(conv_norm(x, f"{name}_2", features, 3, padding=1))
         return nn.relu(shortcut + conv_norm(x, f"{name}_3", 4 * features, 1))

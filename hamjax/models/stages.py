@@ -1,4 +1,4 @@
-"""Outputs of a network on the way to its logits, by name."""
+"""Stages: named intermediate outputs of a network, for parity tests and Grad-CAM."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,14 +8,14 @@ Stages = Mapping[str, jax.Array]
 
 
 class Recorder(dict[str, jax.Array]):
-    """Collects stage outputs, in the order they are computed, or puts given ones in their place."""
+    """A dictionary of stage outputs in the order of computation; given outputs replace computed ones."""
 
     def __init__(self, given: Stages | None = None) -> None:
         super().__init__()
         self._given = given or {}
 
     def __call__(self, name: str, value: jax.Array) -> jax.Array:
-        """Remember and return a value, or the one given for it."""
+        """Store and return `value`, or the output given for this name."""
         self[name] = self._given.get(name, value)
         return self[name]
 

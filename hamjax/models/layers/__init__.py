@@ -1,1 +1,1 @@
-"""Layers whose forms are chosen for speed: convolution, batch normalization, pooling."""
+"""Layers with Keras's results, in the form that XLA runs fastest: convolution, normalization, pooling."""

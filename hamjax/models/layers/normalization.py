@@ -1,4 +1,4 @@
-"""Batch normalisation with Keras's arithmetic."""
+"""Batch normalization with Keras's arithmetic."""
 
 from typing import Any
 
@@ -7,40 +7,42 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 Array = jax.Array
-KERAS_BN_EPSILON = 1e-3  # keras.layers.BatchNormalization
-BN_MOMENTUM = 0.99  # likewise
+# Defaults of keras.layers.BatchNormalization. Flax's and PyTorch's epsilon is 1e-5; a momentum of .99 is .01 in PyTorch.
+KERAS_BN_EPSILON = 1e-3
+BN_MOMENTUM = 0.99
 
 
 def batch_statistics(x: Array, *, epsilon: float, groups: int) -> Array:
-    """Take the statistics of every channel over all but the last axis.
-
-    One pass, E[x^2] - E[x]^2, in at least float32.
+    """Return the batch statistics of every channel, over all axes but the last.
 
     Args:
-        x: [B, ..., C]; B divides by `groups`.
-        epsilon: added to the variance in the third of them.
-        groups: parts of the batch that keep to themselves: 1 for the global batch, else
-            the number of devices.
+        x: [B, ..., C]; B must be divisible by `groups`.
+        epsilon: added to the variance before the root.
+        groups: number of parts of the batch that have statistics of their own: 1 for the
+            global batch, or the number of devices.
 
     Returns:
-        [3, G, C]: mean, biased variance, 1 / sqrt(variance + epsilon).
+        [3, G, C] float32 or wider: mean, biased variance, 1 / sqrt(variance + epsilon).
     """
+    # E[x^2] - E[x]^2 needs one pass over x, the usual form two. The difference cancels badly where the mean is large
+    # beside the deviation; after a convolution of scaled pixels it is not, and float32 is the least it is computed in.
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     parts = wide.reshape(groups, -1, x.shape[-1])
-    share = 1 / parts.shape[1]  # a division would be a kernel of its own
+    share = 1 / parts.shape[1]  # a product fuses with the sum; a division would be a kernel of its own
     mean = parts.sum(1) * share
     var = jnp.maximum((parts * parts).sum(1) * share - mean * mean, 0)
+    # The root is part of the statistics so that DenseNet computes it once per channel, and not once per layer.
     return jnp.stack([mean, var, jax.lax.rsqrt(var + epsilon)])
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation as in Keras: momentum .99, running variance biased.
+    """Batch normalization as in Keras: momentum .99, biased running variance.
 
     Attributes:
-        epsilon: added to the variance.
-        use_scale: whether there is a gamma (InceptionV3 has none).
-        groups: see `batch_statistics`; the running ones average over the groups.
-        dtype: of the output.
+        epsilon: added to the variance before the root.
+        use_scale: multiply by a gamma; InceptionV3 has none.
+        groups: see `batch_statistics`; running statistics average over the groups.
+        dtype: type of the output.
     """
 
     epsilon: float = KERAS_BN_EPSILON
@@ -50,12 +52,12 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, statistics: Array | None = None) -> Array:
-        """Normalise.
+        """Return normalized x, of the same shape.
 
         Args:
             x: [B, ..., C].
-            train: use the batch's statistics and update the running ones.
-            statistics: of `x`, where the caller has them already; see `batch_statistics`.
+            train: use the statistics of the batch, and update the running ones.
+            statistics: those of `x`, if the caller already has them; see `batch_statistics`.
         """
         channels = (x.shape[-1],)
         stored = jnp.promote_types(self.dtype, jnp.float32)
@@ -68,17 +70,19 @@ class BatchNorm(nn.Module):
                 statistics = batch_statistics(x, epsilon=self.epsilon, groups=self.groups)
             used_mean, used_var, inverse_std = statistics
             if not self.is_initializing():
+                # Keras keeps the biased variance; PyTorch multiplies it by n / (n - 1) first.
                 mean.value = BN_MOMENTUM * mean.value + (1 - BN_MOMENTUM) * used_mean.mean(0)
                 var.value = BN_MOMENTUM * var.value + (1 - BN_MOMENTUM) * used_var.mean(0)
         else:
             used_mean, inverse_std = mean.value[None], jax.lax.rsqrt(var.value[None] + self.epsilon)
+        # Two numbers per channel first, so that x is read once: x * slope + shift.
         slope = gain * inverse_std
         shift = bias - used_mean * slope
         return _affine(x, slope, shift).astype(self.dtype)
 
 
 def _affine(x: Array, slope: Array, shift: Array) -> Array:
-    """Return x * slope + shift, with one row of [G, C] a part of the batch."""
+    """Return x * slope + shift; each row of slope and shift [G, C] belongs to one part of the batch."""
     if slope.shape[0] == 1:
         return x * slope[0] + shift[0]
     parts = x.reshape(slope.shape[0], -1, x.shape[-1])

@@ -1,7 +1,7 @@
-"""Pooling with Keras's borders, written so that its gradient is quick on a CPU.
+"""Pooling with Keras's borders, in a form whose gradient is fast on a CPU.
 
-XLA's CPU backend takes the gradient of a reduce-window some twenty times slower than
-that of the same thing said with slices.
+XLA's CPU backend computes the gradient of a reduce-window some twenty times slower than the
+gradient of the same pooling written with slices.
 """
 
 import functools
@@ -16,18 +16,19 @@ Array = jax.Array
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def max_pool(x: Array, size: int, stride: int) -> Array:
-    """Take maxima of size x size windows that lie wholly inside (Keras's `valid`).
+    """Return the maxima of size x size windows without padding (Keras's `valid`): [B, H', W', C].
 
-    Of equal values the first gets the gradient, as in lax.
+    Of equal values the first one gets the gradient, as in lax.
 
     Args:
         x: [B, H, W, C].
-        size: of the window.
-        stride: in both directions.
+        size: side of the window.
+        stride: step of the window in both directions.
     """
     if size > stride:
         return _select_max(x, size, stride)
-    # Where no gradient is asked for, XLA's CPU backend takes these and the convolutions around as one.
+    # This line runs only where no gradient is needed; JAX takes `_max_forward` otherwise. XLA's CPU backend joins
+    # reduce-window with the convolutions around it, which halved the time of the CNN's inference.
     least = jnp.array(-jnp.inf, x.dtype)
     return jax.lax.reduce_window(x, least, jax.lax.max, (1, size, size, 1), (1, stride, stride, 1), "VALID")
 
@@ -48,31 +49,33 @@ def _select_max(x: Array, size: int, stride: int) -> Array:
     return _max_along(_max_along(x, 2, size, stride), 1, size, stride)
 
 
+# A maximum over a square is a maximum over rows of maxima over columns: 2 x size comparisons instead of size^2.
 def _max_along(x: Array, axis: int, size: int, stride: int) -> Array:
     count = (x.shape[axis] - size) // stride + 1
     best, *others = (jax.lax.slice_in_dim(x, i, i + (count - 1) * stride + 1, stride, axis=axis) for i in range(size))
     for other in others:
+        # Not jnp.maximum: it splits the gradient between equal values, and lax gives all of it to the first.
         best = jnp.where(best >= other, best, other)
     return best
 
 
 def zero_padded_max_pool(x: Array) -> Array:
-    """3x3 max pooling of stride 2 after a border of zeros (Keras's ResNet and DenseNet stems)."""
+    """Return 3x3 maxima of stride 2 after padding with zeros, as in Keras's ResNet and DenseNet stems."""
+    # Zeros instead of minus infinity change nothing here: a ReLU comes before, so no value is below zero.
     return max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2)
 
 
 def average_pool_2x2(x: Array) -> Array:
-    """Halve both sides; an odd last row or column is dropped, as Keras's `valid` does."""
+    """Return 2x2 means of stride 2; an odd last row or column is dropped, as in Keras's `valid`."""
     rows, columns = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     a, b, c, d = (x[:, i:rows:2, j:columns:2] for i in (0, 1) for j in (0, 1))
     return (a + b + c + d) / 4
 
 
 def average_pool_3x3(x: Array) -> Array:
-    """Average 3x3 windows of stride 1 to the same size; what is outside is not counted.
-
-    So does Keras's `same` (keras/src/backend/jax/nn.py); PyTorch divides by nine everywhere.
-    """
+    """Return 3x3 means of stride 1 in the same size; pixels outside the image are not counted."""
+    # Keras's `same` divides by the number of pixels inside (keras/src/backend/jax/nn.py). PyTorch and Flax divide by
+    # nine everywhere by default, which would darken the borders of InceptionV3's feature maps.
     for axis in (1, 2):
         size = x.shape[axis]
         padding = [(0, 0)] * 4
@@ -86,5 +89,5 @@ def average_pool_3x3(x: Array) -> Array:
 
 
 def global_average_pool(x: Array) -> Array:
-    """Average over space: [B, H, W, C] to [B, C], in at least float32."""
+    """Return means over space: [B, H, W, C] to [B, C], float32 or wider."""
     return x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))

@@ -6,9 +6,8 @@ temporary name and renames at the end, so a checkpoint is there whole or not at 
 
 A state is written once: the best checkpoint is a second name of one of the last ones (see `best`).
 
-All processes of a run write their part, and wait for each other in doing so. Each reads
-the whole by itself, so any number of processes and devices can resume from it, and a process
-that cannot read keeps none of the others waiting.
+All processes of a run write their part, and wait for each other in doing so. Each reads the whole by itself, so any
+number of processes and devices can resume from it, and a process that cannot read keeps no other waiting.
 """
 
 import contextlib
@@ -30,15 +29,12 @@ from hamjax.training.run_directory.checksums import CHECKSUMS, SEAL, checksums, 
 # What orbax, tensorstore and json raise on files that are damaged, or that we did not write.
 DAMAGE = (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 KINDS = ("last", "best")
-# The newest, and the one before in case that one is damaged. More would cost disk and save no one.
-KEEP = 2
+KEEP = 2  # the newest, and the one before in case that one is damaged
 
 
 class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
-        """Never query JAX's preemption service here: it numbers its calls, and only some processes would make this one,
-        so that `StopRequest`'s numbering would differ between them.
-        """
+        """Never query JAX's preemption service: it numbers its calls, and only some processes would make this one."""
         del step
         return False
 
