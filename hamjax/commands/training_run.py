@@ -74,6 +74,11 @@ def train(
         PreemptedError: SIGTERM came, to any process; the state is saved.
         PeerLostError: another process of the run went away.
     """
+    # A start meets one of four cases:
+    # 1. nothing is there, or a run that was stopped before its first checkpoint: it starts from step 0;
+    # 2. there is a checkpoint: it resumes from the newest one that can be read;
+    # 3. all steps are taken, but there is no report: the loop has no step left, and the report is made;
+    # 4. there is a report: it is printed, and nothing else happens.
     workdir = Path(workdir)
     validate(config)
     require_fitting(config)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 Array = jax.Array
-# Defaults of keras.layers.BatchNormalization. Flax's and PyTorch's epsilon is 1e-5; a momentum of .99 is .01 in PyTorch.
+# Defaults of keras.layers.BatchNormalization. Flax and PyTorch have 1e-5; PyTorch calls this momentum .01.
 KERAS_BN_EPSILON = 1e-3
 BN_MOMENTUM = 0.99
 
