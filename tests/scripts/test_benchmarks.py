@@ -156,9 +156,19 @@ def test_the_loop_is_timed_beside_its_own_step(tmp_path: Path) -> None:
     few = ("--models", "cnn:16", "--synthetic", "300", "--window", "4", "--rounds", "2", "--batch-size", "8")
     done = _bench("end_to_end", *few, "--data-dir", str(tmp_path / "data"), "--json", str(out))
     (found,) = _results(done, out).values()
-    assert len(found["seconds"]["real"]) == len(found["seconds"]["held"]) == 2
+    assert len(found["seconds_per_step"]["real"]) == len(found["seconds_per_step"]["held"]) == 2
     assert 0 <= found["data_wait_share"] <= 1
     assert found["checkpoint_blocking_seconds"] > 0
+
+
+@pytest.mark.slow
+def test_a_loop_of_steps_of_a_fixed_length_reaches_the_rate_of_a_held_batch(tmp_path: Path) -> None:
+    out = tmp_path / "end.json"
+    few = ("--models", "cnn:16", "--synthetic", "300", "--rounds", "5", "--batch-size", "16", "--window", "20")
+    stand_in = ("--steps-per-dispatch", "8", "--stand-in-ms", "25")
+    done = _bench("end_to_end", *few, *stand_in, "--data-dir", str(tmp_path / "data"), "--json", str(out))
+    (found,) = _results(done, out).values()
+    assert found["ratio"]["median"] == pytest.approx(1.0, abs=0.03)  # 16 and 24 real steps, each billed as taken
 
 
 @pytest.mark.slow
