@@ -46,7 +46,7 @@ class Classifier(nn.Module):
         """Return logits [B, num_classes]; see `CNN.__call__` for the arguments and the other results."""
         record = Recorder(given)
         backbone = self.backbone(groups=self.groups, dtype=self.dtype, name="backbone")
-        # Keras (2.0 and later) runs a BatchNorm layer with trainable=False in inference mode. Batch statistics would
+        # Keras runs a BatchNormalization layer with trainable=False in inference mode. Batch statistics would
         # still move the outputs of layers whose parameters are frozen.
         x = backbone(images.astype(self.dtype), train=train and self.frozen == "none", record=record)
         pooled = record("pooled", global_average_pool(record(self.LAST_MAP, x)))

@@ -44,7 +44,7 @@ class Head(nn.Module):
         if self.kind in ("paper", "bn_first"):
             x = nn.relu(dense(1024, "dense")(x))
             drop = nn.Dropout(0.5, deterministic=not (train and self.dropout))
-            # Keras's default epsilon of 1e-3, as for any layer added by hand: only the backbones have others.
+            # Keras's default epsilon of 1e-3, as for any layer added by hand; ResNet's and DenseNet's backbones differ.
             norm = BatchNorm(groups=self.groups, dtype=stored, name="bn")
             # BatchNorm after dropout sees a larger variance in training than in evaluation (Li et al., CVPR 2019,
             # "variance shift"). It is what Table 3 lists, so `paper` keeps it, and `bn_first` is there to compare.

@@ -24,8 +24,9 @@ def batch_statistics(x: Array, *, epsilon: float, groups: int) -> Array:
     Returns:
         [3, G, C] float32 or wider: mean, biased variance, 1 / sqrt(variance + epsilon).
     """
-    # E[x^2] - E[x]^2 needs one pass over x, the usual form two. The difference cancels badly where the mean is large
-    # beside the deviation; after a convolution of scaled pixels it is not, and float32 is the least it is computed in.
+    # E[x^2] - E[x]^2 needs one pass over x, the usual form two. The difference loses digits where the mean is large
+    # beside the deviation, so it is computed in float32 or wider, and the maximum below keeps rounding from making it
+    # negative.
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     parts = wide.reshape(groups, -1, x.shape[-1])
     share = 1 / parts.shape[1]  # a product fuses with the sum; a division would be a kernel of its own
