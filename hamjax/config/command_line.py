@@ -82,7 +82,7 @@ def read_config(source: str) -> Config:
     except Exception as error:
         raise UserError(
             f"{path}: expected Python with a get_config() that returns a hamjax Config, got "
-            f"{type(error).__name__}: {error}; mend the file."
+            f"{type(error).__name__}: {error}; correct the file."
         ) from error
     if not isinstance(config, Config):
         raise UserError(f"{path}: expected get_config() to return a hamjax Config, got {type(config).__name__}.")

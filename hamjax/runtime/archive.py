@@ -20,7 +20,7 @@ def open_archive(path: Path) -> zipfile.ZipFile:
     """
     try:
         archive = zipfile.ZipFile(path)
-    # NotImplementedError: of a version of the format that is not known
+    # NotImplementedError: zipfile does not know this version of the format.
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise UserError(f"{path}: expected a zip archive, got {error}; fetch or make it again.") from error
     if len(archive.infolist()) > MAX_MEMBERS:

@@ -20,8 +20,8 @@ class Interleaved:
     """Takes the held batch's steps after each window of a loop; what the loop calls after every dispatch.
 
     Attributes:
-        windows: of each counted window: seconds a step of the loop and of the held batch, and the share of waiting.
-        waits: seconds that each dispatch of these windows waited for its batches.
+        windows: of each window that counts: seconds a step, `real` of the loop and `held` of the held batch,
+            `data_wait_share`, and `waits`, the seconds that each of its dispatches waited for its batches.
     """
 
     def __init__(self, loop: Loop, window: int, per_dispatch: int) -> None:
@@ -30,12 +30,12 @@ class Interleaved:
         self._held = put_batch(chunk, split_batch(experiment.mesh, axis=1))
         self._loop, self._window, self._per_dispatch = loop, window, per_dispatch
         self._last, self._opened_at, self._opened = 0, 0, time.perf_counter()
-        self.windows: list[dict[str, float]] = []
-        self.waits: list[float] = []
+        self.windows: list[dict[str, Any]] = []
+        self._waits: list[float] = []
 
     def __call__(self, step: int) -> None:
         """Note the dispatch that ends at a step; at the end of a window, take the held batch's steps."""
-        self.waits.append(self._loop.meter.last_wait)
+        self._waits.append(self._loop.meter.last_wait)
         before, self._last = self._last, step
         if not crosses(self._window, before, step):
             return
@@ -44,9 +44,11 @@ class Interleaved:
         taken = step - self._opened_at
         real = (time.perf_counter() - self._opened) / taken
         held = self._take_held(max(1, round(taken / self._per_dispatch)))
-        if not crosses(self._loop.experiment.steps_per_epoch, self._opened_at, step):
-            self.windows.append({"real": real, "held": held, "data_wait_share": waited})
-        self._opened_at, self._opened = step, time.perf_counter()
+        # What is due at the end of an epoch, a save among it, comes after this call: it is in the window that begins
+        # there, and not in one that ends there.
+        if not crosses(self._loop.experiment.steps_per_epoch, max(self._opened_at - 1, 0), step - 1):
+            self.windows.append({"real": real, "held": held, "data_wait_share": waited, "waits": self._waits})
+        self._waits, self._opened_at, self._opened = [], step, time.perf_counter()
 
     def _take_held(self, dispatches: int) -> float:
         """Return the seconds of a step on the held batch."""
@@ -75,6 +77,7 @@ def summarize(
             f"expected windows in which no epoch ends, got epochs of {experiment.steps_per_epoch} steps; use a smaller "
             "--window, a smaller --batch-size or more images."
         )
+    waits = [wait for window in windows for wait in window["waits"]]
     seconds = {kind: [window[kind] for window in windows] for kind in ("real", "held")}
     ratios = [held / real for real, held in zip(seconds["real"], seconds["held"], strict=True)]
     return {
@@ -84,7 +87,7 @@ def summarize(
         "held_images_per_second": batch_size / statistics.median(seconds["held"]),
         "ratio": {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)},
         "data_wait_share": statistics.median(window["data_wait_share"] for window in windows),
-        "wait_seconds": {"median": statistics.median(timed.waits), "p95": float(np.quantile(timed.waits, 0.95))},
+        "wait_seconds": {"median": statistics.median(waits), "p95": float(np.quantile(waits, 0.95)), "n": len(waits)},
         "checkpoint_blocking_seconds": statistics.median(saves),
         "seconds_per_step": seconds,
     }

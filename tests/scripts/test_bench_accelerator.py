@@ -40,6 +40,18 @@ def test_a_right_step_passes(problem: reference.Problem, dtype: str) -> None:
     assert found["off"] < (1e-4 if dtype == "float32" else 2e-3)
 
 
+def test_sizes_of_gradients_do_not_depend_on_the_number_of_steps(problem: reference.Problem) -> None:
+    ours, sizes = _ours(problem), []
+    for steps in (2, 8):
+        ours.train(steps - int(ours.state.step))
+        sizes.append(reference.gradient_sizes(ours.state, problem.optimizer))
+    assert sizes[0].keys() == {
+        f"{layer}/kernel" for layer in ("conv1", "conv2", "conv3", "conv4", "dense", "predictions")
+    }
+    for name, size in sizes[0].items():
+        assert sizes[1][name] == pytest.approx(size, rel=0.05)
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_network_with_one_layers_gradient_left_out_fails(problem: reference.Problem, layer: str) -> None:
     trainable = jax.tree.map_with_path(lambda path, _: path[0].key != layer, problem.variables["params"])
