@@ -25,6 +25,7 @@ os.environ["KERAS_BACKEND"] = "jax"
 import jax
 import numpy as np
 
+from bench.batch import draw_batch
 from bench.measure import in_turn, rate, ratio, table, write_result
 from bench.ours import Ours
 from bench.roof import measure_roof
@@ -89,12 +90,7 @@ class Factory:
     """Makes contenders that all start from the same weights on the same batch."""
 
     def __init__(self, model: str, batch_size: int, image_size: int, common: dict[str, Any]) -> None:
-        rng = np.random.default_rng(0)
-        shape = (batch_size, image_size, image_size, 3)
-        self._batch = {
-            "image": rng.integers(0, 256, shape, dtype=np.uint8),
-            "label": rng.integers(0, 7, batch_size).astype(np.int32),
-        }
+        self._batch = draw_batch(batch_size, image_size)
         self._variables = init_variables(create_model(model), image_size=image_size, seed=0)
         self._model, self._common = model, common
 

@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from bench.batch import draw_batch
 from bench.ours import Ours
 from hamjax.config.recipes import MODELS
 from hamjax.models import create_model, init_variables
@@ -40,12 +41,7 @@ class Problem:
     """A batch and the weights to start from, the same on every machine."""
 
     def __init__(self, model: str, image_size: int, batch_size: int) -> None:
-        rng = np.random.default_rng(0)
-        shape = (batch_size, image_size, image_size, 3)
-        self.batch = {
-            "image": rng.integers(0, 256, shape, dtype=np.uint8),
-            "label": rng.integers(0, 7, batch_size).astype(np.int32),
-        }
+        self.batch = draw_batch(batch_size, image_size)
         self.variables = init_variables(create_model(model), image_size=image_size, seed=0)
         self.optimizer: str = MODELS[model]["optimizer.name"]
         self.rate: float = MODELS[model]["optimizer.learning_rate"]
