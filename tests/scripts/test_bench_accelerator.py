@@ -49,7 +49,8 @@ def test_sizes_of_gradients_do_not_depend_on_the_number_of_steps(problem: refere
         f"{layer}/kernel" for layer in ("conv1", "conv2", "conv3", "conv4", "dense", "predictions")
     }
     for name, size in sizes[0].items():
-        assert sizes[1][name] == pytest.approx(size, rel=0.05)
+        # The gradients change a little; without the correction the second would be twice the first.
+        assert sizes[1][name] == pytest.approx(size, rel=0.15)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
