@@ -1,4 +1,4 @@
-"""The paper's augmentation: one affine an image, composed first, applied once.
+"""The paper's augmentation: one affine transform an image, composed first, applied once.
 
 Keras's `ImageDataGenerator(rotation_range=90, zoom_range=.1, width_shift_range=.1,
 height_shift_range=.1)` is followed in what it draws, in the order rotation x shift x
@@ -42,7 +42,7 @@ class Augmentation:
 def draw_transforms(
     augmentation: Augmentation, count: int, size: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Draw all that is done to some images, for `augment` or `hamjax.training.device_dataset.read_batch`.
+    """Draw the transforms of some images, for `augment` or `hamjax.training.device_dataset.read_batch`.
 
     Returns:
         `affine` [count, 2, 3] and, where colours are jittered, `colour` [count, 3]: factors of
@@ -73,6 +73,7 @@ def draw_affines(augmentation: Augmentation, count: int, size: int, rng: np.rand
     Returns:
         [count, 2, 3] float64, from output (row, column, 1) to input (row, column).
     """
+    # All seven numbers at once, used or not: switching one option off must not change the draws of the others.
     u = rng.random((count, 7))
     span = 2 * u[:, :5] - 1
     if augmentation.rotation == "rot90":
@@ -80,10 +81,12 @@ def draw_affines(augmentation: Augmentation, count: int, size: int, rng: np.rand
     else:
         theta = np.deg2rad(augmentation.degrees * span[:, 0])
     shifts = augmentation.shift * size * span[:, 1:3]
+    # The two axes apart, as Keras draws them: the aspect ratio changes, too.
     zooms = 1 + augmentation.zoom * span[:, 3:5]
     if augmentation.isotropic_zoom:
         zooms = zooms[:, :1].repeat(2, axis=1)
     if augmentation.flips:
+        # A mirror image is a zoom by -1: it costs nothing in a transform that is composed anyway.
         zooms = np.where(u[:, 5:7] < 0.5, -zooms, zooms)
     return compose_affines(theta, shifts, zooms, size)
 
@@ -103,6 +106,7 @@ def compose_affines(theta: np.ndarray, shifts: np.ndarray, zooms: np.ndarray, si
     cos, sin = np.cos(theta), np.sin(theta)
     rotation = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], 1)
     linear = rotation * zooms[:, None, :]
+    # The middle between the pixels. Keras took s / 2 + .5 until October 2020, one pixel away.
     centre = size / 2 - 0.5
     offset = np.einsum("bij,bj->bi", rotation, shifts) + centre - linear.sum(-1) * centre
     return np.concatenate([linear, offset[:, :, None]], axis=2)

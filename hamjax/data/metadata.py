@@ -16,6 +16,8 @@ import numpy as np
 from hamjax.data.tables import Row, read_table
 from hamjax.runtime.errors import UserError, name_some
 
+# Alphabetical. Four orders are in use: the paper's tables, ISIC's columns and the common hmnist files each have
+# their own, so files name their columns and never rely on an order.
 CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 CLASS_NAMES = {
     "akiec": "actinic keratosis / intraepithelial carcinoma",
@@ -87,7 +89,7 @@ class Metadata:
 
 
 def is_one_hot(columns: Sequence[str]) -> bool:
-    """Say whether these are the columns of an ISIC 2018 task 3 ground truth."""
+    """Return whether these are the columns of an ISIC 2018 task 3 ground truth."""
     return "image" in columns and {c.upper() for c in CLASSES} <= set(columns)
 
 
@@ -123,6 +125,7 @@ def from_rows(rows: Sequence[Mapping[str, Any]], *, where: str) -> Metadata:
             f"missing: {', '.join(missing)}. Use the published HAM10000_metadata.csv."
         )
     _refuse_bad_rows(rows, where)
+    # By id: the order of a file's rows must change neither a split nor a fingerprint.
     rows = sorted(rows, key=lambda row: row["image_id"])
     text = {name: np.array([row.get(name) or UNKNOWN for row in rows], dtype=np.str_) for name in TEXT_COLUMNS}
     return Metadata(
@@ -171,8 +174,8 @@ def _refuse_bad_rows(rows: Sequence[Mapping[str, Any]], where: str) -> None:
     odd = [repr(r[name])[:60] for r in rows for name in ("image_id", "lesion_id") if not _is_plain(r[name])]
     if odd:
         raise UserError(
-            f"{where}: expected ids of printable characters, none of them first that makes a formula of a table's "
-            f"cell ({FORMULA}), got {name_some(odd)}. Rename these."
+            f"{where}: expected printable ids that do not start with {FORMULA} (a spreadsheet would read them as "
+            f"formulas), got {name_some(odd)}. Rename these."
         )
     repeated = [f"{i} ({' and '.join(dx)})" for i, dx in _diagnoses(rows, "image_id").items() if len(dx) > 1]
     if repeated:
@@ -186,6 +189,7 @@ def _refuse_bad_rows(rows: Sequence[Mapping[str, Any]], where: str) -> None:
             f"{where}: expected dx to be one of {', '.join(CLASSES)}, got {name_some(unknown)}. "
             "Correct or remove these rows."
         )
+    # A lesion is the unit of every split and of every class count, so it can have one class alone.
     torn = [
         f"{i} ({' and '.join(sorted(set(dx)))})" for i, dx in _diagnoses(rows, "lesion_id").items() if len(set(dx)) > 1
     ]
@@ -197,7 +201,7 @@ def _refuse_bad_rows(rows: Sequence[Mapping[str, Any]], where: str) -> None:
 
 
 def _is_plain(identifier: str) -> bool:
-    """Say whether an id is safe to show in a terminal and to open in a spreadsheet."""
+    """Return whether an id is safe to show in a terminal and to open in a spreadsheet."""
     return identifier.isprintable() and identifier[0] not in FORMULA
 
 
@@ -210,6 +214,7 @@ def _diagnoses(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, list[s
 
 
 def _age(row: Mapping[str, Any], where: str) -> float:
+    # 57 images of HAM10000 have no age, and copies write that in several ways.
     value = str(row.get("age", "")).strip()
     if value.lower() in NO_AGE:
         return float("nan")

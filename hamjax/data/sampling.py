@@ -46,7 +46,7 @@ def target_counts(
     threshold: int = 1000,
     threshold_on: str = "all",
 ) -> np.ndarray:
-    """Say how many images of each class an epoch shows.
+    """Return how many images of each class an epoch shows.
 
     Args:
         oversample: which classes grow.
@@ -70,7 +70,7 @@ def target_counts(
 
 
 def resample(labels: np.ndarray, targets: np.ndarray, *, seed: int, draw: str = "top_up") -> np.ndarray:
-    """List the training images of an epoch, oversampled ones repeated.
+    """Return the training images of an epoch, oversampled ones repeated.
 
     Args:
         labels: [N] int of the training images.
@@ -83,6 +83,7 @@ def resample(labels: np.ndarray, targets: np.ndarray, *, seed: int, draw: str = 
     Returns:
         [sum(targets)] int64 indices into `labels`, ordered by class.
     """
+    # A stream of its own: the order of epochs has 2, augmentation 3, and none follows from another.
     rng = np.random.default_rng((seed, 1))
     chosen = []
     for k in range(len(CLASSES)):
@@ -115,6 +116,7 @@ def class_weights(rule: str, counts: np.ndarray, *, beta: float = 0.999, given: 
     """
     if rule == "given":
         return np.asarray(given, dtype=np.float32)
+    # scikit-learn counts the classes that occur; one that does not must not change the weights of the others.
     present = counts > 0
     n = np.where(present, counts, 1).astype(np.float64)
     raw = {
@@ -142,5 +144,6 @@ def log_prior(counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
         [7] float32; a class that the loss never sees gets the smallest share of the others.
     """
     seen = counts * weights.astype(np.float64)
+    # The logarithm of 0 would make the loss NaN.
     seen = np.where(seen > 0, seen, seen[seen > 0].min())
     return np.log(seen / seen.sum()).astype(np.float32)

@@ -1,14 +1,13 @@
-"""Who is trained on and who is tested on, drawn by lesion.
+"""Splits: the partition of every image, drawn by lesion.
 
-A split is an array of `train`, `val` or `test`, one an image. No lesion, and no known
-pair of near-duplicates, is ever on two sides.
+A split is an array of `train`, `val` or `test`, one entry for each image. No lesion, and no known pair of
+near-duplicates, is ever in two partitions.
 """
 
 import csv
 import dataclasses
 import hashlib
 import io
-from collections.abc import Callable
 
 import numpy as np
 
@@ -51,17 +50,20 @@ def make_split(metadata: Metadata, name: str, *, seed: int = 101, stratify: bool
         return _paper(metadata, rng, stratify)
     groups = lesion_groups(metadata)
     if name == "honest":
+        # Twentieths: the coarsest parts that make 70, 15 and 15%.
         parts = _deal(metadata.label, groups, 20, rng)
         return np.select([parts < 14, parts < 17], [TRAIN, VAL], TEST)
     fold = int(name.removeprefix("fold"))
+    # Tenths, the same for all five folds: each fold tests on two of them, so the five test parts cover the data set.
     parts = _deal(metadata.label, groups, 10, rng)
     is_test, is_val = parts // 2 == fold, parts == (2 * fold + 2) % 10
     return np.select([is_test, is_val], [TEST, VAL], TRAIN)
 
 
 def lesion_groups(metadata: Metadata) -> np.ndarray:
-    """Number the lesions, near-duplicates merged: [N] int64."""
+    """Return the number of each image's lesion, near-duplicates merged: [N] int64."""
     _, groups = np.unique(metadata.lesion_id, return_inverse=True)
+    # The whole lesion of one image joins that of the other: a lesion of a pair may have further images.
     for a, b in _duplicate_rows(metadata):
         groups[groups == groups[b]] = groups[a]
     return groups
@@ -86,7 +88,7 @@ def leak_meter(metadata: Metadata, split: np.ndarray) -> dict[str, dict[str, int
 
 
 def overlap(tested: Metadata, metadata: Metadata, split: np.ndarray) -> np.ndarray:
-    """Find images from elsewhere that show a lesion which a run has learned or chosen from.
+    """Find external images whose lesion is in a run's training or validation part.
 
     Args:
         tested: M images from elsewhere. Where one is known to the run by its id, the run's lesion id
@@ -95,8 +97,9 @@ def overlap(tested: Metadata, metadata: Metadata, split: np.ndarray) -> np.ndarr
         split: [N] partition names; `train` and `val` count.
 
     Returns:
-        [M] unicode, the lesion; empty where the run has not learned or chosen from it.
+        [M] unicode, the lesion; empty where it is in neither part.
     """
+    # A copy of the data set from elsewhere may have no lesion ids; for images that the run knows, the run has them.
     known = dict(zip(metadata.image_id.tolist(), metadata.lesion_id.tolist(), strict=True))
     own = zip(tested.image_id.tolist(), tested.lesion_id.tolist(), strict=True)
     tested = dataclasses.replace(tested, lesion_id=np.array([known.get(image, lesion) for image, lesion in own]))
@@ -125,7 +128,7 @@ def split_csv(metadata: Metadata, split: np.ndarray) -> str:
 
 
 def fingerprint(metadata: Metadata, split: np.ndarray) -> str:
-    """Return a SHA-256 of who is where."""
+    """Return a SHA-256 of the partition of every image."""
     return hashlib.sha256(split_csv(metadata, split).encode()).hexdigest()
 
 
@@ -138,22 +141,26 @@ def _duplicate_rows(metadata: Metadata) -> list[tuple[int, int]]:
 def _paper(metadata: Metadata, rng: np.random.Generator, stratify: bool) -> np.ndarray:
     _, lesion, size = np.unique(metadata.lesion_id, return_inverse=True, return_counts=True)
     single = size[lesion] == 1
-    paired = np.zeros(len(metadata), bool)
-    paired[[i for pair in _duplicate_rows(metadata) for i in pair]] = True
-    # Quotas count all one-image lesions, as the paper did; a near-duplicate's twin may be
-    # anywhere, so those images themselves stay in train.
-    drawable = single & ~paired
+    # The twin of a near-duplicate may be anywhere, so these images stay in the training part.
+    drawable = single.copy()
+    drawable[[i for pair in _duplicate_rows(metadata) for i in pair]] = False
     split = np.full(len(metadata), TRAIN, dtype="<U5")
-    strata: list[np.ndarray] = [metadata.label == k for k in range(len(CLASSES))]
-    quota: Callable[[int], int] = lambda n: round(0.2 * n)  # noqa: E731
-    if not stratify:
-        strata, quota = [np.ones(len(metadata), bool)], lambda n: int(np.ceil(0.2 * n))
-    for stratum in strata:
-        want = quota(int((single & stratum).sum()))
+    for stratum in _strata(metadata, stratify):
+        # The quota counts all one-image lesions, as the paper did: near-duplicates were not known then.
+        wanted = 0.2 * int((single & stratum).sum())
+        # Rounded up, it is the paper's 1,103 of 5,514; of single classes, rounding to the nearest adds up to that.
+        quota = round(wanted) if stratify else int(np.ceil(wanted))
         rows = rng.permutation(np.flatnonzero(drawable & stratum))
-        split[rows[:want]] = VAL
-        split[rows[want : 2 * want]] = TEST
+        split[rows[:quota]] = VAL
+        split[rows[quota : 2 * quota]] = TEST
     return split
+
+
+def _strata(metadata: Metadata, stratify: bool) -> list[np.ndarray]:
+    """Return the groups of images to draw from, [N] bool each: the classes, or all images at once."""
+    if not stratify:
+        return [np.ones(len(metadata), bool)]
+    return [metadata.label == k for k in range(len(CLASSES))]
 
 
 def _deal(labels: np.ndarray, groups: np.ndarray, parts: int, rng: np.random.Generator) -> np.ndarray:
@@ -169,7 +176,9 @@ def _deal(labels: np.ndarray, groups: np.ndarray, parts: int, rng: np.random.Gen
     for k in range(len(CLASSES)):
         members, sizes = np.unique(groups[labels == k], return_counts=True)
         shuffled = rng.permutation(len(members))
+        # Large lesions first: dealt last, one of six images would leave its part that much larger than the others.
         shuffled = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
+        # Another order of the parts for each class: otherwise the first part would get the odd image of every class.
         preference = rng.permutation(parts)
         filled = np.zeros(parts, dtype=np.int64)
         for i in shuffled:

@@ -87,6 +87,7 @@ def resize(image: Image.Image, size: int, how: str) -> np.ndarray:
         side = min(image.size)
         left, top = ((length - side) / 2 for length in image.size)
         box = (left, top, left + side, top + side)
+    # Pillow widens its filter when it shrinks; interpolating between neighbours alone would alias at 600 to 224.
     resized = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
     return np.asarray(resized, dtype=np.uint8)
 
@@ -97,6 +98,7 @@ def decode_chunks(read: Callable[[Any], bytes], keys: Sequence[Any], size: int, 
         ThreadPoolExecutor(usable_cores()) as pool,
         tqdm(total=len(keys), unit="img", desc="decode", disable=None) as bar,
     ):
+        # A chunk at a time: all futures at once would hold every decoded image in memory.
         for start in range(0, len(keys), CHUNK):
             images = pool.map(lambda key: resize(decode(read(key)), size, how), keys[start : start + CHUNK])
             chunk = np.stack(list(images))
@@ -178,6 +180,7 @@ def _build(records: Records, pixels: Path, sidecar: Path, expected: dict[str, An
     # Plain writes, not a memory map: a full disk must be an error, not a SIGBUS.
     order = np.argsort([records[i]["image_id"] for i in range(len(records))])
     part = pixels.with_suffix(f".part{os.getpid()}")
+    # The sidecar vouches for the pixels, so it goes first and comes last.
     sidecar.unlink(missing_ok=True)
     try:
         with part.open("wb") as file:

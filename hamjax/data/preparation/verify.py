@@ -1,4 +1,4 @@
-"""Reading and decoding every image of a source before anything is made of it."""
+"""Verification: every image of a source is read and decoded before anything is made of it."""
 
 import hashlib
 from collections import Counter
@@ -26,7 +26,7 @@ def missing_images(source: Source, *, allow_missing: bool) -> list[str]:
     if missing and not allow_missing:
         raise UserError(
             f"{source.description}: expected an image for each of the {len(source.metadata):,} rows, "
-            f"got none for {len(missing)}: {name_some(missing)}. Complete the copy, or go on with "
+            f"got none for {len(missing)}: {name_some(missing)}. Complete the copy, or continue with "
             "what is there: --allow-missing (--config.data.allow_missing)."
         )
     return missing
@@ -46,6 +46,7 @@ def verify(source: Source, *, allow_missing: bool) -> tuple[Metadata, dict[str, 
     missing = missing_images(source, allow_missing=allow_missing)
     absent = set(missing)
     rows = [i for i in source.metadata.image_id.tolist() if i not in absent]
+    # Decoding lets go of the interpreter lock, so threads use all cores.
     checked = {}
     with ThreadPoolExecutor(usable_cores()) as pool:
         results = pool.map(lambda image_id: _check(source, image_id), rows)
@@ -55,7 +56,7 @@ def verify(source: Source, *, allow_missing: bool) -> tuple[Metadata, dict[str, 
     if broken and not allow_missing:
         raise UserError(
             f"{source.description}: expected images that decode, got {len(broken)} that do not: "
-            f"{name_some(f'{i} ({checked[i]})' for i in broken)}. Fetch them again, or go on "
+            f"{name_some(f'{i} ({checked[i]})' for i in broken)}. Fetch them again, or continue "
             "without them: --allow-missing (--config.data.allow_missing)."
         )
     good = {i: result for i, result in checked.items() if not isinstance(result, str)}
@@ -63,6 +64,7 @@ def verify(source: Source, *, allow_missing: bool) -> tuple[Metadata, dict[str, 
         why = f"undecodable: {name_some(broken)}" if broken else f"the table names {name_some(missing, 3)}"
         raise UserError(f"{source.description}: expected an image of the table that decodes, got none; {why}.")
     keep = source.metadata.select(np.array([i in good for i in source.metadata.image_id.tolist()]))
+    # Over hashes in the order of ids: the fingerprint depends on cells and files, not on names or layout.
     digest = hashlib.sha256(keep.fingerprint().encode())
     for image_id in keep.image_id.tolist():
         digest.update(good[image_id].digest)

@@ -1,4 +1,4 @@
-"""Where images come from: a local copy in any layout its publishers use.
+"""Images from a local copy, in any layout that its publishers use.
 
 Accepted: the publisher's zip archives, Kaggle's two folders (and its lower-case
 copies), one flat folder, with `HAM10000_metadata.csv` or ISIC's one-hot ground truth.
@@ -22,7 +22,8 @@ MAX_IMAGE_BYTES = 64 * 2**20
 
 
 def is_image(name: str) -> bool:
-    """Say whether a file of this name is taken for an image."""
+    """Return whether a file of this name is taken for an image."""
+    # macOS puts files that begin with ._ beside those of an archive; they have the names of images, but are none.
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("._")
 
 
@@ -50,7 +51,8 @@ class _Entry:
     stamp: int  # CRC-32 inside an archive, modification time in ns otherwise
 
     def differs(self, other: "_Entry") -> bool:
-        """Say whether two entries of one id are seen to be two images without reading them."""
+        """Return whether two entries of one id are two different images, without reading them."""
+        # Times of plain files say nothing: a copy of a file has another one.
         checksums = self.member is not None and other.member is not None
         return self.size != other.size or (checksums and self.stamp != other.stamp)
 
@@ -90,7 +92,7 @@ class ImageFolder:
         return path if entry.member is None else f"{path}/{entry.member.filename}"
 
     def stamp(self, image_id: str) -> tuple[int, int] | None:
-        """Return size and stamp of an image, which change when it does; nothing if there is none."""
+        """Return size and stamp of an image, which change when it does; None if there is none."""
         entry = self._entries.get(image_id)
         return None if entry is None else (entry.size, entry.stamp)
 
@@ -169,6 +171,7 @@ def _walk(root: Path, archives: dict[Path, zipfile.ZipFile]) -> Iterator[tuple[_
     """Yield every image below a folder, plain files first, then archive members."""
     zips = []
     for folder, folders, files in os.walk(root):
+        # In one order on every machine, so that messages and the choice among equal copies are the same.
         folders.sort()
         for name in sorted(files):
             path = Path(folder, name)
@@ -203,6 +206,7 @@ def _find_metadata(root: Path) -> tuple[Path, Path | None]:
     named = [path for path in tables if path.name.startswith("HAM10000_metadata")]
     other = [path for path in tables if {"image_id", "dx"} <= set(header(path))]
     one_hot = [path for path in tables if is_one_hot(header(path))]
+    # By name first: other tables in the folder may have the same columns.
     found = named or other or one_hot
     if not found:
         raise UserError(
