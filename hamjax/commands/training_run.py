@@ -12,7 +12,7 @@ from hamjax.data import splits
 from hamjax.evaluation.evaluate import report_partition
 from hamjax.evaluation.metrics.classification import collapse_warning
 from hamjax.evaluation.predictor import Predictor
-from hamjax.evaluation.scoring import EvalReport, judge
+from hamjax.evaluation.scoring import EvalReport, score
 from hamjax.runtime.compiler import enable_compilation_cache
 from hamjax.runtime.devices import local_copy, put_replicated
 from hamjax.runtime.distributed import (
@@ -117,7 +117,7 @@ def _validation_of(experiment: Experiment, predictor: Predictor) -> Validate:
         logits = predictor(state, experiment.dataset, rows, should_stop)
         if logits is None:
             return None
-        result, _, _ = judge(logits, experiment.dataset, rows)
+        result, _, _ = score(logits, experiment.dataset, rows)
         values = {name: result[name] for name in ("loss", "accuracy", "balanced_accuracy", "macro_f1")}
         values |= {f"recall__{dx}": row["recall"] for dx, row in result["per_class"].items()}
         collapsed = collapse_warning(result)

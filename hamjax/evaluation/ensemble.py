@@ -29,7 +29,7 @@ class Member:
 
 
 class Ensemble:
-    """Checkpoints that answer together, by the mean of their probabilities.
+    """Checkpoints that predict together, by the mean of their probabilities.
 
     Args:
         workdirs: one run directory, or several.
@@ -73,13 +73,14 @@ class Ensemble:
         return self._predictor_of(self.runs[0]).explain(self.state, dataset, errors)
 
     def facts(self) -> dict[str, Any]:
-        """Say what answers: `checkpoint` and `tta`; of several members also `averaged`, and what they are together."""
+        """Describe the predictor: checkpoint and test-time augmentation; of several members also each, and sums."""
         if len(self._members) == 1:
             return {"checkpoint": self._members[0].checkpoint, "tta": self.tta}
         rows = [self._row(member) for member in self._members]
         joined = {name: " + ".join(dict.fromkeys(str(r[name]) for r in rows)) for name in ("model", "strategy", "seed")}
         sums = {name: sum(r[name] for r in rows) for name in ("params_total", "params_trainable")}
         kinds = " and ".join(dict.fromkeys(r["checkpoint"]["name"] for r in rows))
+        # The latest step: it says how much training has gone into the mean at most.
         steps = [r["checkpoint"]["step"] for r in rows]
         checkpoint = {"name": f"mean of {len(rows)}: {kinds}", "step": max(steps)}
         return {**joined, **sums, "checkpoint": checkpoint, "tta": self.tta, "averaged": rows}

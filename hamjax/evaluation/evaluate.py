@@ -1,4 +1,4 @@
-"""Judging checkpoints on a partition of their run, or on images from elsewhere."""
+"""Evaluation of checkpoints, on a partition of their run or on images from elsewhere."""
 
 import functools
 from collections.abc import Callable
@@ -29,18 +29,19 @@ def report_partition(
     checkpoint: dict[str, Any],
     should_stop: Callable[[], bool] = lambda: False,
 ) -> EvalReport | None:
-    """Judge a state on a partition.
+    """Evaluate a state on a partition.
 
     Args:
         experiment: the run's.
         predictor: of its network.
-        state: to judge.
+        state: to evaluate.
         partition: `test`, `val` or `train`.
         checkpoint: where the state is from: its `name` and `step`.
-        should_stop: asked before every batch; if it says so the result is nothing.
+        should_stop: asked before every batch; if it returns true the result is None.
     """
     logits = {}
-    for part in dict.fromkeys((partition, splits.VAL)):  # in one order on every process
+    # Validation as well, for the temperature of calibration. In one order on every process: each pass waits for all.
+    for part in dict.fromkeys((partition, splits.VAL)):
         predicted = predictor(state, experiment.dataset, experiment.rows(part), should_stop)
         if predicted is None:
             return None
@@ -52,7 +53,7 @@ def report_partition(
 
 
 def evaluate(workdir: str | Path, *, checkpoint: str | None = None, split: str = splits.TEST) -> EvalReport:
-    """Judge a checkpoint of a run on one of its partitions; see `evaluate_run`."""
+    """Evaluate a checkpoint of a run on one of its partitions; see `evaluate_run`."""
     return evaluate_run(workdir, checkpoint=checkpoint, split=split)[0]
 
 
@@ -65,7 +66,7 @@ def evaluate_run(
     source_dir: str | None = None,
     data_dir: str | None = None,
 ) -> tuple[EvalReport, Experiment]:
-    """Judge checkpoints on a partition of their run.
+    """Evaluate checkpoints on a partition of their run.
 
     Args:
         workdirs: see `Ensemble`; several must share one split.
@@ -111,7 +112,7 @@ def evaluate_external(
     tta: str | None = None,
     say: Say = print,
 ) -> EvalReport:
-    """Judge checkpoints on images from elsewhere; the data of the runs is not needed.
+    """Evaluate checkpoints on images from elsewhere; the data of the runs is not needed.
 
     Args:
         workdirs: see `Ensemble`; several may differ in anything.
@@ -119,7 +120,7 @@ def evaluate_external(
         labels: see `hamjax.data.external.read_labels`.
         checkpoint: see `Ensemble`.
         tta: see `Ensemble`.
-        say: takes a line for the user; what was trained on, too, comes first.
+        say: takes a line for the user: the overlap with what was trained on, before any score.
 
     Raises:
         UserError: there is no such run or checkpoint, or images or labels are not what they should be.
@@ -128,6 +129,7 @@ def evaluate_external(
     external = read_external(images, labels)
     facts = external.facts | {"overlap": _overlap(ensemble.runs, external)}
     say(describe_external(facts))
+    # Once for each size: the runs of an ensemble may take images of different sizes.
     decoded = functools.cache(external.dataset)
 
     def dataset_of(run: TrainedRun) -> Dataset:
@@ -162,13 +164,14 @@ def _require_one_split(runs: list[TrainedRun]) -> None:
         if run.record.split_fingerprint != runs[0].record.split_fingerprint:
             raise UserError(
                 f"{run.workdir}: expected the split of {runs[0].workdir}, got another: what one was trained on, the "
-                "other is tested on. Average runs of one split, or judge them on images from elsewhere (--images)."
+                "other is tested on. Average runs of one split, or evaluate them on images from elsewhere (--images)."
             )
 
 
 def _overlap(runs: list[TrainedRun], external: ExternalSet) -> dict[str, Any]:
-    """Return which images show a lesion that any of the runs has learned or chosen from."""
+    """Return which images show a lesion in the training or validation part of any of the runs."""
     metadata = external.metadata
+    # Over all runs: averaged predictions have seen what any of them has.
     lesion = np.full(len(metadata), "")
     for run in runs:
         lesion = np.where(lesion == "", splits.overlap(metadata, *read_split(run.workdir)), lesion)

@@ -1,4 +1,4 @@
-"""A network's answers for a set of images: one pass, every image once."""
+"""The predictions of a network for a set of images: one pass, every image once."""
 
 import collections
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from hamjax.training.setup.experiment import own_share
 from hamjax.training.setup.resolved import Resolved
 from hamjax.training.state import TrainState
 
-# One is computed while the answers of the other are fetched; more would only take memory.
+# One is computed while the logits of the other are fetched; more would only take memory.
 IN_FLIGHT = 2
 
 
@@ -52,24 +52,25 @@ class Predictor:
     ) -> np.ndarray | None:
         """Return the logits of some rows, [N, K], in their order.
 
-        Each process reads its share of every batch and gets all answers. The last batch is padded, and the
-        padding cut off by its mask. A batch is sent before the answers of the one before are fetched.
+        Each process reads its share of every batch and gets all logits. The last batch is padded, and the
+        padding cut off by its mask. A batch is sent before the logits of the one before are fetched.
 
         Args:
             state: its `eval_params` and `eval_batch_stats` are used.
             dataset: prepared images.
             rows: [N] indices into it.
-            should_stop: asked before every batch; if it says so the result is nothing.
+            should_stop: asked before every batch; if it returns true the result is None.
         """
         source = EvalSource(dataset.images, dataset.metadata.label, rows, self._batch_size, own_share())
         in_flight: collections.deque[tuple[jax.Array, jax.Array]] = collections.deque()
         logits = []
         stream = batches(source, num_threads=self._resolved.num_threads)
         for batch in prefetch(stream, split_batch(self._mesh)):
+            # Before every batch, as often on every process: they count these questions together.
             if should_stop():
                 return None
-            answers = self._eval_step(state.eval_params, state.eval_batch_stats, batch["image"])
-            in_flight.append(self._gather((answers, batch["mask"])))
+            predicted = self._eval_step(state.eval_params, state.eval_batch_stats, batch["image"])
+            in_flight.append(self._gather((predicted, batch["mask"])))
             if len(in_flight) == IN_FLIGHT:
                 logits.append(_fetch(in_flight.popleft()))
         return np.concatenate([*logits, *map(_fetch, in_flight)])
@@ -92,12 +93,13 @@ class Predictor:
         if not errors:  # a network has no shape for a batch of none
             return images, np.zeros(images.shape[:3], np.float32)
         classes = jnp.array([CLASSES.index(error["predicted"]) for error in errors])
+        # On one device of each process, without the mesh: few images, and their number need not divide evenly.
         variables = local_copy({"params": state.eval_params, "batch_stats": state.eval_batch_stats})
         scaled = scale_images(jnp.asarray(images), self._resolved.input_scale, self._model.dtype)
         return images, jax.device_get(grad_cam(self._model, variables, scaled, classes))
 
 
 def _fetch(sent: tuple[jax.Array, jax.Array]) -> np.ndarray:
-    """Wait for the answers of a batch, and cut off those for its padding."""
-    answers, mask = jax.device_get(sent)
-    return answers[mask > 0]
+    """Wait for the logits of a batch, and cut off those of its padding."""
+    logits, mask = jax.device_get(sent)
+    return logits[mask > 0]

@@ -1,4 +1,4 @@
-"""Everything that is said of predictions on one set of images: `report/<partition>.json` and its table."""
+"""Score predictions on one set of images and assemble the summary written to `report/<partition>.json`."""
 
 import csv
 import dataclasses
@@ -58,12 +58,13 @@ class EvalReport:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("image_id", "dx", "predicted", *CLASSES))
         for image_id, label, row in zip(self.image_id, self.labels, self.probabilities, strict=True):
+            # Nine digits tell float32 numbers apart, and logits are no finer.
             cells = [f"{p:.9g}" for p in row]
             writer.writerow((image_id, CLASSES[label], CLASSES[row.argmax()], *cells))
         return text.getvalue()
 
 
-def judge(logits: np.ndarray, dataset: Dataset, rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+def score(logits: np.ndarray, dataset: Dataset, rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """Turn logits into metrics.
 
     Returns:
@@ -85,7 +86,7 @@ def make_report(
     explain: Explain,
     validation: Validation | None = None,
 ) -> EvalReport:
-    """Assemble everything that is said of one set of images.
+    """Assemble the scores of one set of images.
 
     Args:
         logits: [N, 7] of these rows.
@@ -95,10 +96,10 @@ def make_report(
         facts: `model`, `split`, `checkpoint`, `params_total` and so on, passed into the summary.
         leaks: of `hamjax.data.splits.leak_meter`; empty where it does not apply.
         explain: finds the images and heat maps of the worst errors.
-        validation: labels [M] and logits [M, 7] to fit a temperature on; without them nothing is said of
+        validation: labels [M] and logits [M, 7] to fit a temperature on; without them the summary has no
             calibration.
     """
-    report, labels, probabilities = judge(logits, dataset, rows)
+    report, labels, probabilities = score(logits, dataset, rows)
     table, lesions = dataset.metadata.select(rows), lesion_groups(dataset.metadata)[rows]
     predicted = probabilities.argmax(1)
     summary = {
@@ -136,6 +137,7 @@ def _operating_points(labels: np.ndarray, probabilities: np.ndarray, lesions: np
     for row in rows:
         chosen = [CLASSES.index(dx) for dx in row["classes"]]
         positive = np.isin(labels, chosen)
+        # Without a threshold nothing is called positive.
         threshold = np.inf if row["threshold"] is None else row["threshold"]
         found = probabilities[positive][:, chosen].sum(1) >= threshold
         row["interval"] = rate_interval(found, lesions[positive])

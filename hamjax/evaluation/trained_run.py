@@ -1,4 +1,4 @@
-"""What a run directory gives back: its network at a checkpoint. Needs none of the run's data."""
+"""Load the network of an existing run at one of its checkpoints; the run's data is not needed."""
 
 import dataclasses
 from pathlib import Path
@@ -42,7 +42,7 @@ class TrainedRun:
         self.model = make_network(self.config, self.resolved)
 
     def restore(self, asked: str | None = None) -> tuple[TrainState, dict[str, Any]]:
-        """Read what predicts from a checkpoint.
+        """Read the part of a checkpoint that predicts.
 
         Args:
             asked: `last`, `best` or a step; by default what training reports.
@@ -56,6 +56,7 @@ class TrainedRun:
         folder = self.workdir / "checkpoints"
         if not folder.is_dir():
             raise UserError(f"{folder}: expected the checkpoints of a run, got none; train first.")
+        # Shapes alone: the values are read over. No optimizer either, which is half of a checkpoint or more.
         variables = initial_variables(self.config, self.model, pretrained=False)
         blank = create_train_state(variables, optax.identity(), ema=self.config.train.ema_decay > 0)
         kept = {name: getattr(blank, name) for name in ("step", "params", "batch_stats", "ema")}

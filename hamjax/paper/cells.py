@@ -1,4 +1,4 @@
-"""The cells of the grid: which there are, how far each one is, how long it will take."""
+"""The cells of the grid: their list, their state, and the time that is left."""
 
 import dataclasses
 import itertools
@@ -59,10 +59,10 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """How far a cell is.
+    """The state of a cell.
 
     Attributes:
-        summary: of `report/test.json`; nothing before the run has ended.
+        summary: of `report/test.json`; None before the run has ended.
         step: the last one that was recorded.
         seconds: that its recorded steps took, validation included.
         timed_steps: how many those are.
@@ -91,7 +91,7 @@ def list_cells(
     seeds: Sequence[int],
     overrides: Sequence[str] = (),
 ) -> list[Cell]:
-    """List the cells, the first seed of everything before the second.
+    """Return the cells, the first seed of everything before the second.
 
     Args:
         root: the grid's folder.
@@ -109,12 +109,15 @@ def list_cells(
     _require_known("--strategies", strategies, STRATEGIES)
     if len(set(seeds)) < len(seeds):
         raise UserError(f"--seeds: expected each once, got {','.join(map(str, seeds))}.")
+    # An override would win over the cell's own word, and all its cells would be one run under several names.
     for key, option in OWN_KEYS.items():
         if any(word.startswith(f"--config.{key}=") for word in overrides):
             raise UserError(f"--config.{key}: expected {option} in its place, as each cell has its own.")
+    # Seeds outside networks and strategies: a grid that is stopped half-way has whole tables of the first seed.
     cells = []
     for protocol, seed, model, strategy in itertools.product(protocols, seeds, models, strategies):
         for split in PROTOCOLS[protocol]:
+            # The folder says the split only where a protocol has several.
             fold = f"_{split}" if len(PROTOCOLS[protocol]) > 1 else ""
             workdir = root / protocol / f"{model}_{strategy}_seed{seed}{fold}"
             words = ("--config", config_name(model, strategy), f"--config.data.split={split}",
@@ -131,12 +134,12 @@ def require_own_folders(cells: Iterable[Cell]) -> None:
 
 
 def read_state(cell: Cell) -> State:
-    """Look at a run directory."""
+    """Return the state of a cell, read from its run directory."""
     records = cell.workdir / "metrics.jsonl"
     lines = read_records(records) if records.exists() else []
     step, seconds, timed_steps, wall = 0, 0.0, 0, 0.0
     for line in lines:
-        # A run that goes on counts its seconds anew.
+        # A resumed run counts its seconds anew.
         seconds += line["wall_s"] - (wall if line["wall_s"] >= wall else 0)
         timed_steps += line["step"] - step
         step, wall = line["step"], line["wall_s"]
@@ -150,7 +153,7 @@ def describe(cells: Sequence[Cell], steps: Sequence[int] | None) -> str:
 
     Args:
         cells: to list.
-        steps: of each cell, of the whole run; nothing if there is no data to count yet.
+        steps: of each cell, of the whole run; None if there is no data to count yet.
     """
     states = [read_state(cell) for cell in cells]
     speeds = {model: _seconds_per_step(cells, states, model) for model in {cell.model for cell in cells}}

@@ -27,10 +27,10 @@ KEPT_LINES = 20
 
 
 def run_cells(cells: Sequence[Cell], say: Say = say_now) -> list[Cell]:
-    """Run what is not finished; return the cells that failed.
+    """Run the cells that are not finished; return those that failed.
 
     A cell that fails is recorded in its folder and the next one starts. SIGTERM and SIGINT are
-    passed on to the running cell, which saves; the same call later goes on from there.
+    passed on to the running cell, which saves; the same call later resumes there.
 
     Raises:
         PreemptedError: SIGTERM came, here or to the cell.
@@ -40,6 +40,7 @@ def run_cells(cells: Sequence[Cell], say: Say = say_now) -> list[Cell]:
     with _Stop() as stop:
         for k, cell in enumerate(cells, 1):
             label = f"[{k}/{len(cells)}] {cell.name}"
+            # Twice: the process that was waited for may have finished the cell.
             if not read_state(cell).summary:
                 _wait_for_others(cell, label, say)
             if read_state(cell).summary:
@@ -90,6 +91,7 @@ class _Stop:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del frame
+        # Passed on in the handler, not later: the loop may be waiting for the cell's next line for minutes.
         self._got = number
         if self._process is not None:
             self._process.terminate()
@@ -104,7 +106,7 @@ class _Stop:
 
 
 def _stopped() -> PreemptedError:
-    return PreemptedError("stopped; the same command goes on from here.")
+    return PreemptedError("stopped; the same command resumes here.")
 
 
 def _wait_for_others(cell: Cell, label: str, say: Say) -> None:
@@ -125,8 +127,9 @@ def _wait_for_others(cell: Cell, label: str, say: Say) -> None:
 
 
 def _run(cell: Cell, label: str, stop: _Stop, say: Say) -> str:
-    """Run a cell to its end; return why it failed, or nothing."""
+    """Run a cell to its end; return why it failed, or an empty text."""
     (cell.workdir / FAILURE).unlink(missing_ok=True)
+    # A process of its own: a crash, or memory that is not given back, costs this cell alone.
     command = [sys.executable, "-m", "hamjax.main", *cell.words]
     last = collections.deque[str](maxlen=KEPT_LINES)
     with (cell.workdir / LOG).open("a", encoding="utf-8") as log, stop.started(command) as process:
@@ -167,4 +170,4 @@ def _reason(lines: list[str]) -> str:
     """Return the message at the end of a failed process's output."""
     starts = [i for i, line in enumerate(lines) if line.startswith("hamjax: ")]
     message = "\n".join(lines[starts[-1] :]).removeprefix("hamjax: ") if starts else "".join(lines[-1:])
-    return message or "it said nothing"
+    return message or "it printed nothing"

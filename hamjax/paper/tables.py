@@ -102,7 +102,7 @@ def published_scores(metric: str, model: str) -> list[Score]:
     """Return the paper's row with intervals: the classes, overall, and the mean over classes.
 
     A rate is taken as a binomial share (Wilson), of a test part as the paper describes it: recall
-    of the class's images, precision of those answered so, F1 of the mean of these two numbers.
+    of the class's images, precision of those predicted so, F1 of the mean of these two numbers.
     Half a unit of the last printed digit is added on both sides.
     """
     values, recalls = published.PER_CLASS[metric][model], published.PER_CLASS["recall"][model]
@@ -110,8 +110,8 @@ def published_scores(metric: str, model: str) -> list[Score]:
     scores = []
     for k in range(len(PAPER_ORDER)):
         truth = published.SUPPORT[k]
-        answered = truth * recalls[k] / precisions[k] if precisions[k] else 0.0
-        n = {"recall": truth, "precision": answered, "f1": (truth + answered) / 2}[metric]
+        predicted = truth * recalls[k] / precisions[k] if precisions[k] else 0.0
+        n = {"recall": truth, "precision": predicted, "f1": (truth + predicted) / 2}[metric]
         scores.append(_share(values[k], n, rounding=0.005))
     overall = _share(values[len(PAPER_ORDER)], published.TEST_IMAGES, rounding=0.005)
     return [*scores, overall, _mean(scores)]

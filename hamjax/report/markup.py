@@ -1,4 +1,4 @@
-"""HTML whose every cell is escaped: what is not `Markup` is text, wherever it came from."""
+"""HTML in which every cell is escaped: a value that is not `Markup` is text, wherever it came from."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ Rows = Iterable[Sequence[object]]
 
 
 def join(template: str, items: Iterable[object]) -> Markup:
-    """Put each item, escaped, into a template with one `{}`."""
+    """Return each item, escaped, in a template with one `{}`."""
     return NOTHING.join(Markup(template).format(item) for item in items)
 
 
@@ -52,6 +52,7 @@ def facts(caption: str, values: Mapping[str, object]) -> Markup:
 
 def picture(png: bytes, alternative: str, caption: object) -> Markup:
     """Embed a PNG with its text alternative."""
+    # Inside the page: it must stay whole when it is mailed or moved.
     data = base64.b64encode(png).decode()
     return Markup('<figure><img alt="{}" src="data:image/png;base64,{}"><figcaption>{}</figcaption></figure>').format(
         alternative, data, caption
@@ -62,7 +63,7 @@ def score(value: float | None, interval: Mapping[str, Any] | None = None, refere
     """Show a score from 0 to 1 with its interval, as numbers and as a bar.
 
     Args:
-        value: nothing where it is undefined.
+        value: None where it is undefined.
         interval: `low`, `high` and `method`; Wilson intervals are marked.
         reference: the score of all images, a tick on the bar.
     """
@@ -101,6 +102,7 @@ def _body(name: str, rows: Rows, columns: int) -> Markup:
 def _cell(value: object) -> object:
     if value is None:
         return UNDEFINED
+    # Before int, as True is an int.
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

@@ -11,7 +11,7 @@ SCORES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "mac
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Lay out cells in columns, the first to the left, the rest to the right."""
+    """Return cells laid out in columns, the first to the left, the rest to the right."""
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
@@ -22,19 +22,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def format_summary(summary: dict[str, Any], folder: Path) -> str:
-    """Show the paper's rows beside what it leaves out."""
+    """Return the summary as text: the rows of the paper's tables, and the scores that it leaves out."""
     per_class = summary["per_class"]
     overall = summary["accuracy"]
     rows: list[list[object]] = []
     for name in ("precision", "recall", "f1"):
+        # Its "overall" column is the accuracy in every row: the paper averages over images.
         rows.append([name, *(f"{per_class[dx][name]:.2f}" for dx in PAPER_ORDER), f"{overall:.2f}"])
     rows.append(["images", *(per_class[dx]["support"] for dx in PAPER_ORDER), summary["n"]])
     checkpoint = summary["checkpoint"]
-    judged = "images from elsewhere, trained on" if "external" in summary else f"{summary['partition']} of"
+    what = "images from elsewhere, trained on" if "external" in summary else f"{summary['partition']} of"
     views = "" if summary.get("tta", "none") == "none" else ", mean of the eight flips and quarter turns"
     lines = [
         "",
-        f"{summary['model']} {summary['strategy']}, {judged} split {summary['split']['name']}, "
+        f"{summary['model']} {summary['strategy']}, {what} split {summary['split']['name']}, "
         f"checkpoint {checkpoint['name']} (step {checkpoint['step']}){views}",
         *(
             f"  averaged: {row['run']}: {row['model']} {row['strategy']} seed {row['seed']}, "
@@ -52,7 +53,7 @@ def format_summary(summary: dict[str, Any], folder: Path) -> str:
 
 
 def _scores(summary: Mapping[str, Any]) -> list[list[str]]:
-    """Return rows of a score, its interval and what always the same answer scores; what is missing is blank."""
+    """Return rows of a score, its interval and the score of always predicting one class; what is missing is blank."""
     rows = []
     for name, title in SCORES.items():
         value, interval = summary.get(name), summary.get("intervals", {}).get(name)
@@ -67,7 +68,7 @@ def _scores(summary: Mapping[str, Any]) -> list[list[str]]:
 
 
 def read_finished(workdir: Path) -> str | None:
-    """Return the summary of a finished run as text, or nothing if it is not finished, or damaged: to be made anew."""
+    """Return the summary of a finished run as text; None without one, or if it is damaged and has to be made anew."""
     folder = workdir / "report"
     try:
         return format_summary(json.loads((folder / "test.json").read_text(encoding="utf-8")), folder)

@@ -25,7 +25,7 @@ def write_report(folder: Path, report: EvalReport, experiment: Experiment | None
     Args:
         folder: is created where it is missing.
         report: on one partition, whose name the files carry.
-        experiment: it was judged in; none for images from elsewhere.
+        experiment: that the report is of; None for images from elsewhere.
         workdir: the run directory, which says how the run was made.
 
     Raises:
@@ -48,6 +48,7 @@ def write_report(folder: Path, report: EvalReport, experiment: Experiment | None
         }
     if calibration := summary.get("calibration"):
         drawn["reliability"] = figures.reliability(calibration)
+    # All figures are drawn before the first is written: an error in one leaves no half set of them.
     pictures = {name: _png(figure) for name, figure in drawn.items()}
     for name, png in pictures.items():
         write_atomically(folder / f"{name}.png", png)
@@ -58,7 +59,7 @@ def write_report(folder: Path, report: EvalReport, experiment: Experiment | None
 
 
 def _submission(report: EvalReport) -> str:
-    """Return what the ISIC scorer takes: a row for every label, undecided (all equal) where nothing was predicted."""
+    """Return the file for the ISIC scorer: a row for every label, all classes equal where nothing was predicted."""
     external = report.summary["external"]
     unseen = sorted({i for name in ("unreadable", "without_image", "weightless") for i in external[name]})
     undecided = np.full((len(unseen), len(CLASSES)), 1 / len(CLASSES))

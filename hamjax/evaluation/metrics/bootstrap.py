@@ -1,4 +1,4 @@
-"""How sure a report can be of its figures: percentile bootstrap, clustered by lesion.
+"""Intervals of a report's figures: percentile bootstrap, clustered by lesion.
 
 B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; whole clusters are drawn,
 as A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application, 1997, section 3.8.
@@ -39,7 +39,7 @@ def bootstrap_intervals(
 
     Returns:
         `intervals` (`accuracy, balanced_accuracy, macro_f1, macro_auc`), `bootstrap` (`resamples, level,
-        clusters`) and `per_class` with `recall, precision, f1, auc` of each; None is "no interval".
+        clusters`) and `per_class` with `recall, precision, f1, auc` of each; None where there is no interval.
     """
     bootstrap = ClusterBootstrap(clusters, resamples=resamples, seed=seed, level=level)
     predicted = probabilities.argmax(1)
@@ -48,6 +48,7 @@ def bootstrap_intervals(
     enough = truth.sum(0) >= FEW
     f1 = f1_draws(bootstrap, truth, answer)
     auc = auc_draws(bootstrap, truth, probabilities)
+    # Estimated once, from all classes: a class of eight images cannot tell how alike two of a lesion are.
     correlation = correctness_correlation(labels, predicted, clusters)
     per_class = {
         name: {
@@ -152,9 +153,11 @@ def weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) 
     Returns:
         [B] float64, NaN where no positive or no negative has a weight.
     """
+    # Ranks go by the sorted scores; tied ones share the middle of their ranks, so that a tied pair counts half.
     order = np.argsort(scores, kind="stable")
     ascending = scores[order]
     starts = np.flatnonzero(np.r_[True, ascending[1:] != ascending[:-1]])
+    # One row for each distinct score, with the weights of all images that have it.
     tied = weights[order]
     if len(starts) < len(scores):
         tied = np.add.reduceat(tied, starts)
@@ -162,8 +165,10 @@ def weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) 
     total = midranks[-1].copy()
     midranks -= tied / 2
     positives = weights[positive]
+    # Back to the positives, one row each.
     midranks = midranks[np.searchsorted(ascending[starts], scores[positive])]
     rank_sum = np.einsum("pb,pb->b", positives, midranks, dtype=np.float64)
+    # In float64 from here on: products of counts pass 2^24, which float32 holds exactly.
     count = positives.sum(0, dtype=np.float64)
     pairs = count * (total - count)
     return np.divide(rank_sum - count**2 / 2, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)

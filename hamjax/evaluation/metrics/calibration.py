@@ -1,6 +1,6 @@
 """Whether probabilities mean what they say, before and after temperature scaling.
 
-Resampling and class weights distort them; one number, fitted on the validation set, mends most of
+Resampling and class weights distort them; one number, fitted on the validation set, corrects most of
 it (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
 """
 
@@ -79,7 +79,7 @@ def calibration_report(
     Args:
         val_labels: [M] int.
         val_logits: [M, K].
-        labels: [N] int, of the images that are judged.
+        labels: [N] int, of the images to score.
         logits: [N, K].
 
     Returns:

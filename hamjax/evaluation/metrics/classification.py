@@ -13,7 +13,7 @@ def classification_report(labels: np.ndarray, probabilities: np.ndarray, classes
     The paper's "overall" precision, recall and F1 are micro averages, equal to the
     accuracy. Balanced accuracy is the mean recall of the classes that occur, as in
     scikit-learn; macro F1 is that of the classes that occur or are predicted. An undefined
-    precision or recall is 0. The majority baseline answers the most frequent of these labels.
+    precision or recall is 0. The majority baseline predicts the most frequent of these labels.
 
     Args:
         labels: [N] int.
@@ -25,7 +25,7 @@ def classification_report(labels: np.ndarray, probabilities: np.ndarray, classes
         majority_baseline_balanced_accuracy, confusion_matrix` (rows true, columns
         predicted) and `per_class` with `precision, recall, f1, support, predicted`.
     """
-    # Takes seconds to import: only where something is judged.
+    # Takes seconds to import: only where something is scored.
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     predicted = probabilities.argmax(1)
@@ -34,13 +34,13 @@ def classification_report(labels: np.ndarray, probabilities: np.ndarray, classes
     undefined: Any = 0.0  # scikit-learn's stubs know of strings alone
     scores = precision_recall_fscore_support(labels, predicted, labels=indices, zero_division=undefined)
     precision, recall, f1, support = (np.asarray(score) for score in scores)
-    present, answered = support > 0, matrix.sum(0) > 0
+    present, predicted_once = support > 0, matrix.sum(0) > 0
     return {
         "n": len(labels),
         "classes": list(classes),
         "accuracy": float(np.trace(matrix) / len(labels)),
         "balanced_accuracy": float(recall[present].mean()),
-        "macro_f1": float(f1[present | answered].mean()),
+        "macro_f1": float(f1[present | predicted_once].mean()),
         "majority_baseline_accuracy": float(support.max() / len(labels)),
         "majority_baseline_balanced_accuracy": float(1 / present.sum()),
         "confusion_matrix": matrix.tolist(),

@@ -1,4 +1,4 @@
-"""Intervals of a proportion, and what every interval of a report looks like."""
+"""Intervals of a proportion, and the form of every interval of a report."""
 
 from statistics import NormalDist
 from typing import TypedDict

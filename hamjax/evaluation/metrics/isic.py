@@ -1,4 +1,4 @@
-"""What the scorer of ISIC 2018 task 3 computes, by its own rules.
+"""The scores of ISIC 2018 task 3, by the rules of its scorer.
 
 They are those of github.com/ImageMarkup/isic-challenge-scoring, version 5.6.0, and not
 scikit-learn's: an image whose highest probability is tied is undecided and counts as wrong; a class

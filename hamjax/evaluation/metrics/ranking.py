@@ -12,7 +12,7 @@ SPECIFICITIES = (0.90, 0.95)
 
 
 def auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float | None:
-    """Return the area under the ROC curve, or nothing without both positives and negatives.
+    """Return the area under the ROC curve, or None without both positives and negatives.
 
     Args:
         positive: [N] bool.
@@ -27,7 +27,7 @@ def auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = N
 
 
 def average_precision(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float | None:
-    """Return the average precision, or nothing without positives; arguments as for `auc`."""
+    """Return the average precision, or None without positives; arguments as for `auc`."""
     from sklearn.metrics import average_precision_score
 
     if not positive.any():
@@ -36,7 +36,7 @@ def average_precision(positive: np.ndarray, scores: np.ndarray, weights: np.ndar
 
 
 def mean_of_defined(values: Sequence[float | None]) -> float | None:
-    """Return the mean of those that are there, or nothing if none is."""
+    """Return the mean of the values that are defined, or None if none is."""
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if defined else None
 
@@ -69,7 +69,7 @@ def sensitivity_at_specificity(positive: np.ndarray, scores: np.ndarray, specifi
     An image is called positive if its score is the threshold or more, so tied images are
     called alike and no point between two of the ROC curve is made up. The threshold is the
     lowest score of a positive image at which the specificity still holds: a lower one would
-    break it or call only more negatives. It is read off the very images it is judged on.
+    break it or call only more negatives. It is read off the very images that it is scored on.
 
     Args:
         positive: [N] bool.
@@ -110,7 +110,7 @@ def operating_points(
     targets: Mapping[str, Sequence[str]] = TARGETS,
     specificities: Sequence[float] = SPECIFICITIES,
 ) -> list[dict[str, Any]]:
-    """Say how many of each target are found at fixed specificities.
+    """Return how many of each target are found at fixed specificities.
 
     The score of a target is the sum of its classes' probabilities.
 

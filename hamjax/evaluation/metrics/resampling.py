@@ -22,16 +22,17 @@ class ClusterBootstrap:
         self.clusters = len(names)
         self._order = np.argsort(self.cluster, kind="stable")
         self._starts = np.searchsorted(self.cluster[self._order], np.arange(self.clusters))
+        # Drawn once and kept as counts: every figure is then resampled by the same draws, with one matrix product.
         drawn = self._rng.integers(self.clusters, size=(resamples, self.clusters), dtype=np.int32)
         self.counts = np.stack([np.bincount(row, minlength=self.clusters) for row in drawn], dtype=np.float32)
         self.level = level
 
     def within(self, values: np.ndarray) -> np.ndarray:
-        """Sum whole numbers of images, [N, M], over each cluster: [C, M] float32."""
+        """Return the sums of whole numbers of images, [N, M], over each cluster: [C, M] float32."""
         return np.add.reduceat(values[self._order], self._starts, dtype=np.float32)
 
     def sums(self, values: np.ndarray) -> np.ndarray:
-        """Sum whole numbers of images, [N, M], over each resample: [B, M] float64."""
+        """Return the sums of whole numbers of images, [N, M], over each resample: [B, M] float64."""
         return (self.counts @ self.within(values)).astype(np.float64)  # exact below 2^24
 
     def image_weights(self) -> np.ndarray:
@@ -53,7 +54,7 @@ class ClusterBootstrap:
         return float(n / (1 + ((images**2).sum() / n - 1) * correlation))
 
     def rate(self, hits: np.ndarray, among: np.ndarray, *, correlation: float = 1.0) -> Interval | None:
-        """Return the interval of a share of some images, or nothing where there are none.
+        """Return the interval of a share of some images, or None where there are none.
 
         Wilson's, of their effective size, where `is_few` says so.
 
@@ -89,6 +90,7 @@ def correctness_correlation(labels: np.ndarray, predicted: np.ndarray, clusters:
     """
     _, cluster = np.unique(clusters, return_inverse=True)
     right = labels == predicted
+    # Deviations from the recall of the class: images of one lesion share their class, which is not what is asked.
     expected = (np.bincount(labels, right) / np.maximum(np.bincount(labels), 1))[labels]
     deviation, others = right - expected, np.bincount(cluster)[cluster] - 1
     products = np.bincount(cluster, deviation) ** 2 - np.bincount(cluster, deviation**2)
@@ -97,7 +99,7 @@ def correctness_correlation(labels: np.ndarray, predicted: np.ndarray, clusters:
 
 
 def is_few(hit: int, n: int) -> bool:
-    """Say whether resampling would understate how unsure `hit` of `n` is: under 20 images, or all alike."""
+    """Return whether a bootstrap interval of `hit / n` would be too narrow: under 20 images, or all alike."""
     return n < FEW or hit in (0, n)
 
 

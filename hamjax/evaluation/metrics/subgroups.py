@@ -14,7 +14,7 @@ COLUMNS = ("age", "sex", "localization", "dataset", "dx_type")
 
 
 def age_bands(age: np.ndarray) -> np.ndarray:
-    """Name the band of twenty years of each age, [N] float in years; NaN or less than 0 is `unknown`."""
+    """Return the band of twenty years of each age, [N] float in years; NaN or less than 0 is `unknown`."""
     known = age >= 0
     band = np.minimum(np.where(known, age, 0) // 20, len(AGE_BANDS) - 1).astype(int)
     return np.where(known, np.array(AGE_BANDS)[band], UNKNOWN)

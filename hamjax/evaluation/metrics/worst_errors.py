@@ -8,7 +8,7 @@ import numpy as np
 def worst_errors(
     labels: np.ndarray, probabilities: np.ndarray, image_ids: np.ndarray, classes: tuple[str, ...], count: int = 12
 ) -> list[dict[str, Any]]:
-    """List wrong answers, the most confident first; of equals the one that gives the truth less.
+    """Return wrong predictions, the most confident first; of equals the one that gives the truth less.
 
     Args:
         labels: [N] int.

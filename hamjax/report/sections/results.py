@@ -1,4 +1,4 @@
-"""How good the answers and the probabilities are."""
+"""The section of results: how good the predictions and the probabilities are."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ PER_CLASS = {"recall": "recall (sensitivity)", "precision": "precision (PPV)", "
 
 
 def results_section(evidence: Evidence) -> Section:
-    """Show every score of the partition judged."""
+    """Show every score of the partition."""
     summary = evidence.summary
     return Section(
         "results",
@@ -71,7 +71,7 @@ def _per_class(summary: Mapping[str, Any]) -> Markup:
         intervals = row.get("intervals", {})
         scores = [score(row.get(name), intervals.get(name)) for name in PER_CLASS]
         rows.append([class_name(dx), row["support"], *scores, row["predicted"]])
-    header = ["class", "images", *PER_CLASS.values(), "answered"]
+    header = ["class", "images", *PER_CLASS.values(), "predicted"]
     return table("Each class against all others", header, rows)
 
 
@@ -131,8 +131,8 @@ def _isic(isic: Mapping[str, Any] | None) -> Markup:
     rows.append(["macro average", *(isic["macro"][name] for name in ISIC)])
     said = (
         f"Balanced accuracy {isic['balanced_accuracy']:.3f}. {isic['undecided']:,} images have a tie for the highest "
-        "probability and count as undecided, so as wrong. Each class is judged at a threshold of .5, and 0/0 counts "
-        "as 1, which flatters a class that is never answered."
+        "probability and count as undecided, so as wrong. Each class is called at a threshold of .5, and 0/0 counts "
+        "as 1, which flatters a class that is never predicted."
     )
     return paragraph(said) + table("Scores by class, at a threshold of .5", ["class", *ISIC.values()], rows)
 

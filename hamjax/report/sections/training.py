@@ -27,7 +27,7 @@ def training_section(evidence: Evidence) -> Section:
         Block("imbalance", "Class imbalance", _imbalance(evidence.summary)),
         Block("settings", "Settings", _settings(evidence, TRAINING)),
         Block("curves", "Training curves", _curves(evidence)),
-        Block("selection", "Which state was judged", _selection(evidence)),
+        Block("selection", "Which state was evaluated", _selection(evidence)),
     ]
     if "sample_sheet" in evidence.pictures:
         alternative = "Eight training images of each class, augmented as in training."
@@ -112,12 +112,12 @@ def _curves(evidence: Evidence) -> Markup:
 
 def _curves_alternative(evidence: Evidence) -> str:
     trained = [line["train/loss"] for line in evidence.records if "train/loss" in line]
-    judged = [line for line in evidence.records if "eval/accuracy" in line]
-    best = max(judged, key=lambda line: line["eval/balanced_accuracy"])
+    validated = [line for line in evidence.records if "eval/accuracy" in line]
+    best = max(validated, key=lambda line: line["eval/balanced_accuracy"])
     training = f"training loss goes from {trained[0]:.3f} to {trained[-1]:.3f}; " if trained else ""
     return (
         f"Loss, accuracy and learning rate over epochs: {training}validation accuracy ends at "
-        f"{judged[-1]['eval/accuracy']:.3f}; balanced accuracy is highest, {best['eval/balanced_accuracy']:.3f}, "
+        f"{validated[-1]['eval/accuracy']:.3f}; balanced accuracy is highest, {best['eval/balanced_accuracy']:.3f}, "
         f"after epoch {best['epoch']}."
     )
 
