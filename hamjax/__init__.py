@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from hamjax.commands.training_run import train
     from hamjax.config import Config, make_config
     from hamjax.evaluation.evaluate import evaluate, evaluate_external
-    from hamjax.models import create_model, init_variables
+    from hamjax.models.initialization import init_variables
     from hamjax.models.pretrained import load_pretrained
+    from hamjax.models.registry import create_model
 
 try:
     __version__ = metadata.version("hamjax")
@@ -30,10 +31,10 @@ __all__ = [
 # does, needs neither grain nor TFDS nor OpenCV nor orbax.
 _HOMES = {
     "Config": "hamjax.config",
-    "create_model": "hamjax.models",
+    "create_model": "hamjax.models.registry",
     "evaluate": "hamjax.evaluation.evaluate",
     "evaluate_external": "hamjax.evaluation.evaluate",
-    "init_variables": "hamjax.models",
+    "init_variables": "hamjax.models.initialization",
     "load_pretrained": "hamjax.models.pretrained",
     "make_config": "hamjax.config",
     "train": "hamjax.commands.training_run",

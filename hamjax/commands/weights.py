@@ -22,10 +22,11 @@ import numpy as np
 from hamjax.commands.arguments import make_parser, one_of
 from hamjax.data.preparation.cache import decode, resize
 from hamjax.evaluation.eval_step import make_eval_step
-from hamjax.models import MODEL_SPECS, create_model, init_variables
+from hamjax.models.initialization import init_variables
 from hamjax.models.pretrained import KEY_MAPS, read_tensors, save_weights
 from hamjax.models.pretrained.convert import IMAGENET_CLASSES, fill
 from hamjax.models.pretrained.official_files import imagenet_class_names, published_weights
+from hamjax.models.registry import MODEL_SPECS, create_model
 from hamjax.runtime.errors import UserError
 
 

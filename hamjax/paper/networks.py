@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from hamjax.models import MODEL_SPECS, count_parameters, create_model, init_variables
+from hamjax.models.initialization import count_parameters, init_variables
+from hamjax.models.registry import MODEL_SPECS, create_model
 from hamjax.report.terminal import table
 
 IMAGE_SIZE = 224

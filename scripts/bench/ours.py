@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hamjax.evaluation.eval_step import make_eval_step
-from hamjax.models import create_model
+from hamjax.models.registry import create_model
 from hamjax.runtime.compiler import compiler_options as chosen_options
 from hamjax.runtime.devices import make_mesh, put_batch, put_replicated, split_batch
 from hamjax.training.losses import Loss

@@ -93,7 +93,8 @@ def _start_ours(args: argparse.Namespace, mark: Callable[[str], None]) -> None:
 
     import hamjax.commands.training_run  # noqa: F401  the whole program, as users start it
     from hamjax.config.recipes import MODELS
-    from hamjax.models import create_model, init_variables
+    from hamjax.models.initialization import init_variables
+    from hamjax.models.registry import create_model
     from hamjax.runtime.compiler import compiler_options
     from hamjax.training.losses import Loss
     from hamjax.training.metrics import empty_metrics

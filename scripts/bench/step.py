@@ -31,7 +31,8 @@ from bench.ours import Ours
 from bench.roof import measure_roof
 from bench.textbook import Textbook
 from hamjax.config.recipes import MODELS
-from hamjax.models import MODEL_SPECS, create_model, init_variables
+from hamjax.models.initialization import init_variables
+from hamjax.models.registry import MODEL_SPECS, create_model
 
 PEERS = ("textbook", "keras", "torch", "torch_compiled")
 CHECKED_STEPS, CHECKED_IMAGES, TOLERANCE = 5, 4, 1e-4

@@ -17,8 +17,8 @@ from hamjax.config.recipes import IMPROVED, MODELS, named_config
 from hamjax.data.sampling import STRATEGIES
 from hamjax.data.splits import SPLITS
 from hamjax.evaluation.averaging import VIEWS
-from hamjax.models import MODEL_SPECS
 from hamjax.models.head import HEADS
+from hamjax.models.registry import MODEL_SPECS
 from hamjax.runtime.errors import UserError
 from hamjax.training.losses import LOSSES
 from hamjax.training.mixing import MIXES

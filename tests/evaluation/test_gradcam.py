@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from hamjax.evaluation.gradcam import grad_cam
-from hamjax.models import create_model, init_variables
 from hamjax.models.classifier import Classifier
 from hamjax.models.densenet import DenseNet
+from hamjax.models.initialization import init_variables
+from hamjax.models.registry import create_model
 from hamjax.models.resnet import ResNet
 
 CLASSES = np.array([5, 2, 4])

@@ -22,9 +22,9 @@ from hamjax.config import Config, make_config
 from hamjax.data.augment import Augmentation
 from hamjax.data.pipeline import TrainSource
 from hamjax.evaluation.evaluate import evaluate
-from hamjax.models import init_variables
 from hamjax.models.classifier import Classifier
 from hamjax.models.densenet import DenseNet
+from hamjax.models.initialization import init_variables
 from hamjax.runtime.devices import make_mesh, put_batch, put_replicated, split_batch
 from hamjax.runtime.distributed import connect, gather, is_first
 from hamjax.training.losses import Loss

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from hamjax.models import count_parameters, create_model, init_variables
 from hamjax.models.classifier import Classifier
 from hamjax.models.densenet import BN_EPSILON, DenseNet
+from hamjax.models.initialization import count_parameters, init_variables
+from hamjax.models.registry import create_model
 from hamjax.runtime.errors import UserError
 from hamjax.training.losses import Loss
 from hamjax.training.metrics import empty_metrics

@@ -16,10 +16,11 @@ import pytest
 from flax import traverse_util
 
 from hamjax import load_pretrained
-from hamjax.models import create_model, init_variables
+from hamjax.models.initialization import init_variables
 from hamjax.models.pretrained import official_files as published
 from hamjax.models.pretrained import read_tensors, save_weights, store
 from hamjax.models.pretrained.official_files import PublishedFile, imagenet_class_names, published_weights
+from hamjax.models.registry import create_model
 from hamjax.runtime.errors import UserError
 from tests.helpers import keras_networks
 from tests.helpers.web_server import Server, serve

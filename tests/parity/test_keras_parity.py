@@ -13,9 +13,11 @@ import pytest
 from flax import linen as nn
 
 from hamjax import load_pretrained
-from hamjax.models import create_model, densenet, inception, init_variables, resnet
+from hamjax.models import densenet, inception, resnet
+from hamjax.models.initialization import init_variables
 from hamjax.models.layers.convolution import Conv
 from hamjax.models.layers.normalization import BatchNorm
+from hamjax.models.registry import create_model
 from hamjax.runtime.errors import UserError
 from tests.helpers import keras_networks
 from tests.helpers.keras_networks import ORIGINALS, STAGES

@@ -13,9 +13,10 @@ import pytest
 from flax import traverse_util
 from keras.src.backend.jax import trainer
 
-from hamjax.models import create_model, init_variables
+from hamjax.models.initialization import init_variables
 from hamjax.models.layers import normalization
 from hamjax.models.pretrained import load_pretrained, read_tensors
+from hamjax.models.registry import create_model
 from hamjax.training.losses import Loss
 from hamjax.training.metrics import empty_metrics
 from hamjax.training.optimizers import make_optimizer

@@ -14,8 +14,9 @@ from hamjax.data.preparation.cache import Dataset
 from hamjax.evaluation.gradcam import grad_cam
 from hamjax.evaluation.metrics.worst_errors import worst_errors
 from hamjax.evaluation.predictor import Predictor
-from hamjax.models import create_model, init_variables
+from hamjax.models.initialization import init_variables
 from hamjax.models.preprocessing import scale_images
+from hamjax.models.registry import create_model
 from hamjax.report.gallery import draw_gallery
 from hamjax.runtime.devices import make_mesh
 from hamjax.training.optimizers import make_optimizer

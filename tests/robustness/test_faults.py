@@ -15,8 +15,9 @@ import pytest
 
 import hamjax
 from hamjax.commands import training_run
-from hamjax.models import create_model, init_variables
+from hamjax.models.initialization import init_variables
 from hamjax.models.pretrained import save_weights
+from hamjax.models.registry import create_model
 from hamjax.runtime.errors import UserError
 from hamjax.training.run_directory.metrics_log import Records, read_records
 from hamjax.training.run_directory.record import write_atomically

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from hamjax.commands import launch
-from hamjax.models import create_model, init_variables
+from hamjax.models.initialization import init_variables
 from hamjax.models.pretrained import save_weights
+from hamjax.models.registry import create_model
 from hamjax.runtime.distributed import connect
 from hamjax.runtime.errors import PeerLostError, UserError
 from hamjax.training.run_directory.lock import run_lock

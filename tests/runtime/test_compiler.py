@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from hamjax.models import MODEL_SPECS
+from hamjax.models.registry import MODEL_SPECS
 from hamjax.runtime import compiler
 from hamjax.runtime.compiler import ORDERLY, compiler_options, is_known
 

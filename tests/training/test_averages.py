@@ -8,9 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from hamjax.models import init_variables
 from hamjax.models.classifier import Classifier
 from hamjax.models.densenet import DenseNet
+from hamjax.models.initialization import init_variables
 from hamjax.training.losses import Loss
 from hamjax.training.metrics import empty_metrics
 from hamjax.training.optimizers import make_optimizer

@@ -15,11 +15,12 @@ from flax import traverse_util
 import hamjax
 from hamjax import models
 from hamjax.config import Config
-from hamjax.models import ModelSpec, init_variables
 from hamjax.models.classifier import Classifier
 from hamjax.models.freezing import trainable_mask
+from hamjax.models.initialization import init_variables
 from hamjax.models.preprocessing import scale_images
 from hamjax.models.pretrained import save_weights
+from hamjax.models.registry import ModelSpec
 from hamjax.models.resnet import ResNet
 from hamjax.runtime.errors import PreemptedError, UserError
 from hamjax.training.losses import Loss

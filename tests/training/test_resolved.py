@@ -16,7 +16,8 @@ from flax import traverse_util
 import hamjax
 from hamjax.commands import training_run
 from hamjax.config import Config
-from hamjax.models import create_model, init_variables
+from hamjax.models.initialization import init_variables
+from hamjax.models.registry import create_model
 from hamjax.runtime.errors import UserError
 from hamjax.training.run_directory.record import require_own
 from hamjax.training.setup.network import weights_fingerprint, weights_origin

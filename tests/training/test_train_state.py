@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from hamjax.models import create_model, init_variables
+from hamjax.models.initialization import init_variables
+from hamjax.models.registry import create_model
 from hamjax.training.optimizers import OPTIMIZERS, make_optimizer
 from hamjax.training.state import create_train_state
 

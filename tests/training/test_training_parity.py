@@ -10,9 +10,10 @@ import keras
 import numpy as np
 import pytest
 
-from hamjax.models import create_model, init_variables
 from hamjax.models.classifier import Classifier
 from hamjax.models.densenet import DenseNet
+from hamjax.models.initialization import init_variables
+from hamjax.models.registry import create_model
 from hamjax.runtime.devices import make_mesh, put_batch, put_replicated, split_batch
 from hamjax.training.losses import Loss
 from hamjax.training.metrics import compute, empty_metrics

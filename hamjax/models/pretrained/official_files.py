@@ -9,10 +9,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from hamjax.models import create_model, init_variables
+from hamjax.models.initialization import init_variables
 from hamjax.models.pretrained.convert import convert_layers, fill
 from hamjax.models.pretrained.hdf5 import read_layers
 from hamjax.models.pretrained.store import read_stored, save_weights
+from hamjax.models.registry import create_model
 from hamjax.runtime.download import Say, fetch, file_md5, user_cache
 from hamjax.runtime.errors import UserError
 

@@ -15,7 +15,7 @@ from hamjax.data.metadata import CLASSES, Metadata
 from hamjax.data.pipeline import Share, TrainSource
 from hamjax.data.preparation.cache import Dataset, Say
 from hamjax.data.sampling import log_prior
-from hamjax.models import count_parameters
+from hamjax.models.initialization import count_parameters
 from hamjax.runtime.devices import make_mesh, put_replicated, require_divisible
 from hamjax.training.optimizers import make_optimizer
 from hamjax.training.run_directory.identity import run_identity

@@ -10,10 +10,11 @@ import numpy as np
 
 from hamjax.config import Config
 from hamjax.data.metadata import CLASSES
-from hamjax.models import MODEL_SPECS, count_parameters, create_model, init_variables
 from hamjax.models.freezing import trainable_mask
+from hamjax.models.initialization import count_parameters, init_variables
 from hamjax.models.pretrained import load_pretrained
 from hamjax.models.pretrained.official_files import FILES, published_weights
+from hamjax.models.registry import MODEL_SPECS, create_model
 from hamjax.runtime.errors import UserError
 from hamjax.training.setup.resolved import Resolved
 

@@ -7,7 +7,7 @@ import jax
 
 from hamjax.config import Config
 from hamjax.data.cores import usable_cores
-from hamjax.models import MODEL_SPECS
+from hamjax.models.registry import MODEL_SPECS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,8 @@ import numpy as np
 from bench.batch import draw_batch
 from bench.ours import Ours
 from hamjax.config.recipes import MODELS
-from hamjax.models import create_model, init_variables
+from hamjax.models.initialization import init_variables
+from hamjax.models.registry import create_model
 from hamjax.runtime.environment import environment
 
 FILE = Path(__file__).with_name("reference.json")

@@ -76,7 +76,7 @@ def measure_inference(spec: Spec) -> dict[str, Any]:
 
     from bench.accelerator import reference
     from hamjax.evaluation.eval_step import make_eval_step
-    from hamjax.models import create_model
+    from hamjax.models.registry import create_model
 
     problem = reference.Problem(spec["model"], spec["image_size"], spec["batch_size"])
     variables, image = jax.device_put((problem.variables, problem.batch["image"]))
