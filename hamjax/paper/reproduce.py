@@ -10,7 +10,7 @@ from hamjax.paper.protocols import make_block, side_by_side
 from hamjax.paper.results import read_results
 from hamjax.paper.runner import Say, run_cells, say_now
 from hamjax.runtime.errors import UserError, name_some
-from hamjax.training.run_directory.record import write_atomically
+from hamjax.runtime.files import write_atomically
 from hamjax.training.setup.plan import make_plan, prepare_data
 
 

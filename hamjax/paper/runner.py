@@ -13,11 +13,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import IO
 
-from filelock import FileLock, Timeout
-
 from hamjax.paper.cells import FAILURE, Cell, read_state
-from hamjax.runtime.errors import PreemptedError, UserError
-from hamjax.training.run_directory.record import write_atomically
+from hamjax.runtime.errors import PreemptedError
+from hamjax.runtime.files import hold, write_atomically
 
 Say = Callable[[str], None]
 say_now: Say = functools.partial(print, flush=True)  # into a file too
@@ -111,19 +109,9 @@ def _stopped() -> PreemptedError:
 
 def _wait_for_others(cell: Cell, label: str, say: Say) -> None:
     """Wait while another process works in the folder: a job of an array, or what a kill left over."""
-    try:
-        cell.workdir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(cell.workdir / ".lock")
-        try:
-            lock.acquire(timeout=1)
-        except Timeout:
-            say(f"{label}: waiting for another process that is working in it")
-            lock.acquire()
-        lock.release()
-    except OSError as error:
-        raise UserError(
-            f"{cell.workdir}: expected a folder that can be written to, got {error}; name another one with --workdir."
-        ) from error
+    waiting = f"{label}: waiting for another process that is working in it"
+    with hold(cell.workdir, lambda: say(waiting), remedy="name another one with --workdir"):
+        pass  # the cell's own process takes it next
 
 
 def _run(cell: Cell, label: str, stop: _Stop, say: Say) -> str:

@@ -11,8 +11,9 @@ from hamjax.evaluation.metrics.isic import submission_csv
 from hamjax.evaluation.scoring import EvalReport
 from hamjax.report.evidence import Evidence
 from hamjax.report.page import page
+from hamjax.runtime.files import write_atomically
 from hamjax.training.run_directory.metrics_log import read_records
-from hamjax.training.run_directory.record import read_facts, write_atomically
+from hamjax.training.run_directory.record import read_facts
 from hamjax.training.setup.experiment import Experiment
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import os
-import shutil
 import time
 import urllib.error
 import urllib.parse
@@ -15,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from hamjax.runtime.errors import UserError
+from hamjax.runtime.files import require_room
 
 # Dataverse answers Python's own name with 403.
 USER_AGENT = "hamjax/0.1 (HAM10000 reader)"
@@ -59,7 +59,7 @@ def fetch(
         return
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _require_room(part, size)
+    _require_room_for(part, size)
     say(f"downloading {url} to {path}")
     # Connections that bring nothing are counted in a row: a slow line that breaks often still arrives.
     failures = 0
@@ -169,14 +169,10 @@ def _is_complete(part: Path, size: int | None) -> bool:
     return size is not None and part.exists() and part.stat().st_size == size
 
 
-def _require_room(part: Path, size: int | None) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    free = shutil.disk_usage(part.parent).free
-    if size is not None and free < size - have:
-        raise UserError(
-            f"{part.parent}: expected {size - have:,} bytes of free space, got {free:,}; free some or "
-            "name another folder."
-        )
+def _require_room_for(part: Path, size: int | None) -> None:
+    if size is not None:
+        have = part.stat().st_size if part.exists() else 0
+        require_room(part.parent, size - have, remedy="name another folder")
 
 
 def _failure(url: str, path: Path, md5: str, reason: object) -> str:

@@ -19,8 +19,8 @@ from hamjax.models.initialization import init_variables
 from hamjax.models.pretrained import save_weights
 from hamjax.models.registry import create_model
 from hamjax.runtime.errors import UserError
+from hamjax.runtime.files import write_atomically
 from hamjax.training.run_directory.metrics_log import Records, read_records
-from hamjax.training.run_directory.record import write_atomically
 from hamjax.training.setup.network import initial_variables
 from tests.helpers.started import (
     BEFORE,
@@ -259,5 +259,5 @@ def test_without_a_home_weights_come_from_a_file(
         started["params"]["backbone"]["conv1_conv"]["kernel"] != drawn["params"]["backbone"]["conv1_conv"]["kernel"]
     ).any()
     config.model.weights = "imagenet"
-    with pytest.raises(UserError, match="expected a folder for weights, got .*; set XDG_CACHE_HOME"):
+    with pytest.raises(UserError, match="expected a folder that can be written to, got .*; set XDG_CACHE_HOME"):
         initial_variables(config, model, pretrained=True)

@@ -15,7 +15,6 @@ from hamjax.config import Config, make_config
 from hamjax.models.pretrained import official_files as published
 from hamjax.models.pretrained.official_files import PublishedFile
 from hamjax.runtime.errors import UserError
-from hamjax.training.setup import preflight as staged
 from hamjax.training.setup.preflight import State, check
 from tests.helpers import program
 
@@ -93,9 +92,9 @@ def test_pixels_of_another_size_are_made_if_there_is_room(
 ) -> None:
     config = tiny(data__image_size=20)
     assert _states(config, tmp_path / "run")["data"] == [State.THERE, State.LATER]
-    monkeypatch.setattr(staged.shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
     assert _states(config, tmp_path / "run")["data"] == [State.NOT_READY]
-    assert "expected 360,000 bytes of room" in _note(config, tmp_path / "run", "data")
+    assert "expected 360,000 bytes of free space" in _note(config, tmp_path / "run", "data")
     assert _states(tiny(), tmp_path / "run")["data"] == [State.THERE] * 2
 
 

@@ -7,8 +7,6 @@ import dataclasses
 import json
 from pathlib import Path
 
-from filelock import FileLock
-
 from hamjax.models.initialization import init_variables
 from hamjax.models.pretrained.convert import convert_layers, fill
 from hamjax.models.pretrained.hdf5 import read_layers
@@ -16,6 +14,7 @@ from hamjax.models.pretrained.store import read_stored, save_weights
 from hamjax.models.registry import create_model
 from hamjax.runtime.download import Say, fetch, file_md5, user_cache
 from hamjax.runtime.errors import UserError
+from hamjax.runtime.files import hold
 
 BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications"
 CLASS_INDEX_URL = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
@@ -75,11 +74,8 @@ def published_weights(name: str, *, top: bool = False, say: Say = print) -> Path
     file = FILES[name][top]
     original, converted = _places(file)
     folder = original.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: expected a folder for weights, got {error}; set XDG_CACHE_HOME.") from error
-    with FileLock(folder / ".lock"):
+    waiting = f"{folder}: waiting for another process that is bringing weights there"
+    with hold(folder, lambda: say(waiting), remedy="set XDG_CACHE_HOME"):
         if _is_whole(converted, name):
             say(f"ImageNet weights {converted}")
             return converted

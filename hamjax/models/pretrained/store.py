@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import tokenize
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from hamjax.models.pretrained.convert import IMAGENET_CLASSES, Tensor
 from hamjax.models.pretrained.key_maps import TOP
 from hamjax.runtime.archive import open_archive, read_member
 from hamjax.runtime.errors import UserError
+from hamjax.runtime.files import replacing
 
 ABOUT = "about"
 FORMAT = "hamjax weights 1"
@@ -42,14 +42,8 @@ def save_weights(path: Path, name: str, variables: Mapping[str, Any], *, source:
     kept = ("backbone", "head") if np.shape(bias) == (IMAGENET_CLASSES,) else ("backbone",)
     arrays = {key: np.asarray(value) for key, value in leaves.items() if key.split("/")[1] in kept}
     about = json.dumps({"format": FORMAT, "model": name, "source": source})
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            np.savez(file, **arrays, **{ABOUT: np.array(about)})  # pyright: ignore[reportArgumentType]
-        os.replace(part, path)
-    except OSError as error:
-        raise UserError(f"{path}: expected to write the converted weights, got {error}; name another file.") from error
+    with replacing(path) as part, part.open("wb") as file:  # a file: numpy adds .npz to a name without it
+        np.savez(file, **arrays, **{ABOUT: np.array(about)})  # pyright: ignore[reportArgumentType]
 
 
 def is_stored(path: Path) -> bool:

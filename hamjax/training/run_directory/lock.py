@@ -1,35 +1,24 @@
 """Who works in a run directory: one job at a time."""
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import NoReturn
 
 from hamjax.runtime.errors import UserError
+from hamjax.runtime.files import hold
 
 
-@contextlib.contextmanager
-def run_lock(workdir: Path) -> Iterator[None]:
-    """Hold a run directory; the system lets go of it however the process ends.
+def run_lock(workdir: Path) -> AbstractContextManager[None]:
+    """Hold a run directory; see `hold`.
 
     Raises:
         UserError: another process holds it, or the folder cannot be written to.
     """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(workdir / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout:
+
+    def refuse() -> NoReturn:
         raise UserError(
-            f"{workdir}: expected a run directory of our own, got one that another process is "
-            "working in; wait for it, or name another one with --workdir."
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"{workdir}: expected a folder that can be written to, got {error}; name another one with --workdir."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+            f"{workdir}: expected a run directory that no other process works in, got one that another process is working in; "
+            "wait for it, or name another one with --workdir."
+        )
+
+    return hold(workdir, refuse, remedy="name another one with --workdir")

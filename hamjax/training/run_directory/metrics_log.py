@@ -3,13 +3,13 @@
 import contextlib
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hamjax.runtime.errors import UserError
+from hamjax.runtime.files import write_atomically
 
 ALWAYS = ("step", "wall_s")  # in every line
 
@@ -30,9 +30,7 @@ class Records:
             # Rewritten whole under another name: a kill in between must not lose the records of days.
             if self._path.exists():
                 kept = [line for line in read_records(self._path) if _is_before(line, resumed_step)]
-                part = self._path.with_suffix(".part")
-                part.write_text("".join(json.dumps(line) + "\n" for line in kept if resumed_step))
-                os.replace(part, self._path)
+                write_atomically(self._path, "".join(json.dumps(line) + "\n" for line in kept if resumed_step))
             self._file = self._path.open("a", encoding="utf-8")
             self._board = Board(workdir, resumed_step)
         self._start = time.monotonic()

@@ -7,7 +7,6 @@ checkpoints/  see `hamjax.training.run_directory.checkpoints`
 report/       see `hamjax.report`; `test.json` comes last and marks the end
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -26,6 +25,7 @@ from hamjax.data.metadata import Metadata, from_rows
 from hamjax.data.tables import read_table
 from hamjax.runtime.environment import environment
 from hamjax.runtime.errors import UserError, name_some
+from hamjax.runtime.files import write_atomically
 from hamjax.training.run_directory import resolved_block
 from hamjax.training.run_directory.identity import run_identity
 
@@ -181,26 +181,6 @@ def read_split(workdir: Path) -> tuple[Metadata, np.ndarray]:
     if not set(part.values()) <= set(splits.PARTITIONS):
         raise UserError(f"{path}: expected a column split of {', '.join(splits.PARTITIONS)}, got others; restore it.")
     return metadata, np.array([part[i] for i in metadata.image_id.tolist()])
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is there whole or not at all, making its folder where that is missing.
-
-    Raises:
-        UserError: the disk is full, or there can be no such folder.
-    """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content if isinstance(content, bytes) else content.encode())
-        os.replace(part, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: expected to write it, got {error}; free some space, or name another folder, and start the "
-            "same command again."
-        ) from error
 
 
 def _read_run(workdir: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ It only looks: it downloads, makes and changes no files.
 import dataclasses
 import enum
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from hamjax.models.pretrained.official_files import kept_weights
 from hamjax.runtime.compiler import cache_folder
 from hamjax.runtime.download import user_cache
 from hamjax.runtime.errors import UserError
+from hamjax.runtime.files import require_room
 from hamjax.training.run_directory.checkpoints import Checkpoints
 from hamjax.training.run_directory.record import require_own
 from hamjax.training.setup.network import require_fitting
@@ -76,13 +76,8 @@ def _data(config: Config) -> Iterator[tuple[State, str]]:
     if not outlook.cache:
         yield State.THERE, f"pixels of {size} in {folder / 'cache'}"
         return
-    free = shutil.disk_usage(existing).free
-    if free < outlook.cache_bytes:
-        raise UserError(
-            f"{folder}: expected {outlook.cache_bytes:,} bytes of room for pixels of {size}, got {free:,}; free some "
-            "or name another folder with --config.data.data_dir."
-        )
-    yield State.LATER, f"pixels of {size}: {outlook.cache}; {outlook.cache_bytes:,} of {free:,} free bytes"
+    require_room(existing, outlook.cache_bytes, remedy="name another folder with --config.data.data_dir")
+    yield State.LATER, f"pixels of {size}: {outlook.cache}; {outlook.cache_bytes:,} bytes"
 
 
 def _weights(config: Config, workdir: Path) -> Iterator[tuple[State, str]]:
