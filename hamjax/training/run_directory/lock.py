@@ -17,7 +17,7 @@ def run_lock(workdir: Path) -> AbstractContextManager[None]:
 
     def refuse() -> NoReturn:
         raise UserError(
-            f"{workdir}: expected a run directory that no other process works in, got one that another process is working in; "
+            f"{workdir}: expected a run directory of our own, got one that another process is working in; "
             "wait for it, or name another one with --workdir."
         )
 
