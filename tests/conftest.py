@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from hamjax.commands.training_run import train
 from hamjax.config import Config, make_config
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
 from hamjax.data.sources.synthetic import SyntheticSource
 from tests.helpers import keras_networks
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hamjax.commands.arguments import make_parser
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
 from hamjax.data.tables import Row, read_table
 from hamjax.evaluation.metrics.comparison import compare
 from hamjax.report.terminal import table

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hamjax.commands.arguments import make_parser
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
 from hamjax.data.preparation.prepare import prepare
 from hamjax.data.sources.dataverse import download
 

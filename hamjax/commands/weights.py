@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hamjax.commands.arguments import make_parser, one_of
-from hamjax.data.preparation.cache import decode, resize
+from hamjax.data.preparation.images import decode, resize
 from hamjax.evaluation.eval_step import make_eval_step
 from hamjax.models.initialization import init_variables
 from hamjax.models.pretrained import KEY_MAPS, read_tensors, save_weights

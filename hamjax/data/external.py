@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from hamjax.data.metadata import CLASSES, Metadata, from_one_hot, from_rows, is_one_hot
-from hamjax.data.preparation.cache import Dataset, decode_chunks
+from hamjax.data.classes import CLASSES
+from hamjax.data.dataset import Dataset
+from hamjax.data.metadata import Metadata, from_one_hot, from_rows, is_one_hot
+from hamjax.data.preparation.images import decode_chunks
 from hamjax.data.preparation.verify import verify
 from hamjax.data.sources.folder import FolderSource, ImageFolder, is_image
 from hamjax.data.tables import Row, read_table

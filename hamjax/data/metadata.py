@@ -13,21 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from hamjax.data.classes import CLASSES
 from hamjax.data.tables import Row, read_table
 from hamjax.runtime.errors import UserError, name_some
 
-# Alphabetical. Four orders are in use: the paper's tables, ISIC's columns and the common hmnist files each have
-# their own, so files name their columns and never rely on an order.
-CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
-CLASS_NAMES = {
-    "akiec": "actinic keratosis / intraepithelial carcinoma",
-    "bcc": "basal cell carcinoma",
-    "bkl": "benign keratosis",
-    "df": "dermatofibroma",
-    "mel": "melanoma",
-    "nv": "melanocytic nevus",
-    "vasc": "vascular lesion",
-}
 NEEDED = ("lesion_id", "image_id", "dx")
 DESCRIPTIVE = ("dx_type", "sex", "localization", "dataset")
 TEXT_COLUMNS = ("image_id", "lesion_id", *DESCRIPTIVE)

@@ -9,7 +9,7 @@ import enum
 
 import numpy as np
 
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
 
 
 class Oversample(enum.StrEnum):

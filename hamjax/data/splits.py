@@ -11,7 +11,8 @@ import io
 
 import numpy as np
 
-from hamjax.data.metadata import CLASSES, Metadata
+from hamjax.data.classes import CLASSES
+from hamjax.data.metadata import Metadata
 
 TRAIN, VAL, TEST = "train", "val", "test"
 PARTITIONS = (TRAIN, VAL, TEST)

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from hamjax.data.preparation.cache import Dataset
+from hamjax.data.dataset import Dataset
 from hamjax.evaluation.averaging import average_logits
 from hamjax.evaluation.predictor import Predictor
 from hamjax.evaluation.trained_run import TrainedRun

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from hamjax.data import splits
+from hamjax.data.dataset import Dataset
 from hamjax.data.external import ExternalSet, describe_external, read_external
-from hamjax.data.preparation.cache import Dataset, Say
 from hamjax.evaluation.ensemble import Ensemble, Workdirs
 from hamjax.evaluation.predictor import Predictor
 from hamjax.evaluation.scoring import EvalReport, Explain, make_report
 from hamjax.evaluation.trained_run import TrainedRun
 from hamjax.runtime.errors import UserError
+from hamjax.runtime.say import Say
 from hamjax.training.run_directory.record import read_split, require_same_data
 from hamjax.training.setup.experiment import Experiment, build_experiment
 from hamjax.training.state import TrainState

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
+from hamjax.data.dataset import Dataset
 from hamjax.data.pipeline import EvalSource, batches
-from hamjax.data.preparation.cache import Dataset
 from hamjax.evaluation.averaging import VIEWS
 from hamjax.evaluation.eval_step import make_eval_step
 from hamjax.evaluation.gradcam import grad_cam

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hamjax.data.metadata import CLASSES
-from hamjax.data.preparation.cache import Dataset
+from hamjax.data.classes import CLASSES
+from hamjax.data.dataset import Dataset
 from hamjax.data.splits import lesion_groups
 from hamjax.evaluation.metrics.bootstrap import bootstrap_intervals, rate_interval
 from hamjax.evaluation.metrics.calibration import calibration_report

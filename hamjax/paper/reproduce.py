@@ -8,9 +8,10 @@ from hamjax.paper import layout, page
 from hamjax.paper.cells import Cell, describe, read_state
 from hamjax.paper.protocols import make_block, side_by_side
 from hamjax.paper.results import read_results
-from hamjax.paper.runner import Say, run_cells, say_now
+from hamjax.paper.runner import run_cells, say_now
 from hamjax.runtime.errors import UserError, name_some
 from hamjax.runtime.files import write_atomically
+from hamjax.runtime.say import Say
 from hamjax.training.setup.plan import make_plan, prepare_data
 
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES, PAPER_ORDER
 from hamjax.evaluation.metrics.bootstrap import bootstrap_intervals
 from hamjax.evaluation.metrics.classification import classification_report
 from hamjax.paper.cells import Cell, read_state
-from hamjax.report.terminal import PAPER_ORDER
 from hamjax.runtime.errors import UserError
 from hamjax.training.run_directory.metrics_log import read_records
 

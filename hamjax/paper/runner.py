@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import IO
@@ -16,8 +16,8 @@ from typing import IO
 from hamjax.paper.cells import FAILURE, Cell, read_state
 from hamjax.runtime.errors import PreemptedError
 from hamjax.runtime.files import hold, write_atomically
+from hamjax.runtime.say import Say
 
-Say = Callable[[str], None]
 say_now: Say = functools.partial(print, flush=True)  # into a file too
 LOG = "log.txt"
 QUIET_SECONDS = 30  # between two lines of progress where there is no terminal

@@ -4,12 +4,12 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from hamjax.data.classes import PAPER_ORDER
 from hamjax.evaluation.metrics.intervals import wilson_interval
 from hamjax.paper import published
 from hamjax.paper.cells import STRATEGIES
 from hamjax.paper.networks import TITLES
 from hamjax.paper.results import COLUMNS, METRICS, Result, Score
-from hamjax.report.terminal import PAPER_ORDER
 
 PAPER = "paper"
 NAMES = {"precision": "precision", "recall": "recall", "f1": "F1-score"}

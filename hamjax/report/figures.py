@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from hamjax.data.augment import augment, draw_transforms
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES, PAPER_ORDER
 from hamjax.data.splits import TRAIN
-from hamjax.report.terminal import PAPER_ORDER
 from hamjax.training.setup.experiment import Experiment
 from hamjax.training.setup.parts import augmentation_of
 

@@ -1,9 +1,9 @@
 """What a run says before its first step."""
 
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES, PAPER_ORDER
 from hamjax.data.sampling import STRATEGIES
 from hamjax.data.splits import PARTITIONS, TRAIN, leak_meter, split_counts
-from hamjax.report.terminal import PAPER_ORDER, table
+from hamjax.report.terminal import table
 from hamjax.training.setup.experiment import Experiment
 
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-PAPER_ORDER = ("akiec", "bcc", "bkl", "df", "nv", "mel", "vasc")  # of its Tables 5 to 7
+from hamjax.data.classes import PAPER_ORDER
+
 SCORES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1",
           "macro_auc": "macro AUC"}  # fmt: skip
 

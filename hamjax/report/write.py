@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
 from hamjax.evaluation.metrics.isic import submission_csv
 from hamjax.evaluation.scoring import EvalReport
 from hamjax.report.evidence import Evidence

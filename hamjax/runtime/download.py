@@ -7,7 +7,6 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ from tqdm import tqdm
 
 from hamjax.runtime.errors import UserError
 from hamjax.runtime.files import require_room
+from hamjax.runtime.say import Say
 
 # Dataverse answers Python's own name with 403.
 USER_AGENT = "hamjax/0.1 (HAM10000 reader)"
 CHUNK = 1 << 20
 MAX_BYTES = 2**30  # of a file whose size is not published; the largest has a tenth of it
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-Say = Callable[[str], None]
 
 
 def fetch(

@@ -25,8 +25,8 @@ from bench.input_peers import Read
 from bench.measure import Times, in_turn, rate, ratio, table, write_result
 from hamjax.commands import errors_reported
 from hamjax.data.augment import Augmentation, warp
+from hamjax.data.dataset import Dataset
 from hamjax.data.pipeline import TrainSource, batches
-from hamjax.data.preparation.cache import Dataset
 from hamjax.data.preparation.prepare import prepare
 from hamjax.runtime.errors import UserError
 

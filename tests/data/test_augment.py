@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance
 from scipy import ndimage
 
 from hamjax.data.augment import Augmentation, compose_affines, draw_affines, draw_transforms, jitter, warp
-from hamjax.data.preparation.cache import decode, resize
+from hamjax.data.preparation.images import decode, resize
 from hamjax.data.sources.folder import LocalSource
 from hamjax.data.sources.synthetic import SyntheticSource
 from hamjax.training.device_dataset import jitter_images, warp_images

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hamjax.data.classes import CLASSES
 from hamjax.data.external import read_external, read_labels
-from hamjax.data.metadata import CLASSES, from_rows
-from hamjax.data.preparation.cache import decode, resize
+from hamjax.data.metadata import from_rows
+from hamjax.data.preparation.images import decode, resize
 from hamjax.data.splits import overlap
 from hamjax.runtime.errors import UserError
 from tests.helpers.external_set import CORRUPT, COUNT, LAYOUTS, write_images, write_labels

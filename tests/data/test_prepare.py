@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
+from hamjax.data.dataset import Dataset
 from hamjax.data.preparation import prepare as prepare_room
-from hamjax.data.preparation.cache import Dataset, decode, resize
+from hamjax.data.preparation.images import decode, resize
 from hamjax.data.preparation.prepare import prepare
 from hamjax.runtime.errors import UserError
 from tests.conftest import IMAGES, read_rows, write_rows

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hamjax.data import splits
-from hamjax.data.metadata import CLASSES, Metadata
+from hamjax.data.classes import CLASSES
+from hamjax.data.metadata import Metadata
 from hamjax.data.sources.folder import LocalSource
 from hamjax.data.sources.synthetic import SyntheticSource
 from hamjax.data.splits import SPLITS, TEST, TRAIN, VAL, make_split

@@ -8,8 +8,8 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hamjax.data.metadata import CLASSES
-from hamjax.data.preparation.cache import decode
+from hamjax.data.classes import CLASSES
+from hamjax.data.preparation.images import decode
 from hamjax.data.sources.synthetic import CLASS_IMAGES, LESIONS_BY_IMAGES, SyntheticSource
 from hamjax.data.splits import TEST, TRAIN, make_split
 

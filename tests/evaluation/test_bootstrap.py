@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn import metrics
 
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
 from hamjax.evaluation.metrics.bootstrap import accuracy_intervals, bootstrap_intervals, rate_interval, weighted_auc
 from hamjax.evaluation.metrics.intervals import Interval, wilson_interval
 from hamjax.evaluation.metrics.resampling import ClusterBootstrap, correctness_correlation

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
 from hamjax.evaluation.metrics.comparison import compare, mcnemar
 from hamjax.evaluation.metrics.resampling import ClusterBootstrap
 from tests.helpers import program

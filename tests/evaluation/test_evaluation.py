@@ -14,9 +14,9 @@ import pytest
 
 import hamjax
 from hamjax.config import Config
+from hamjax.data.classes import CLASSES
+from hamjax.data.dataset import Dataset
 from hamjax.data.external import read_external
-from hamjax.data.metadata import CLASSES
-from hamjax.data.preparation.cache import Dataset
 from hamjax.data.sources.synthetic import SyntheticSource
 from hamjax.evaluation import predictor
 from hamjax.evaluation.averaging import average_logits, views

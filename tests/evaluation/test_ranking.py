@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
 from hamjax.evaluation.metrics.classification import softmax
 from hamjax.evaluation.metrics.ranking import one_vs_rest, operating_points, sensitivity_at_specificity
 from hamjax.runtime.errors import UserError

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
+from hamjax.data.classes import CLASSES
 from hamjax.data.demographics import demographics
-from hamjax.data.metadata import CLASSES
 from hamjax.evaluation.metrics.intervals import wilson_interval
 from hamjax.evaluation.metrics.subgroups import age_bands, subgroup_tables
 

@@ -10,9 +10,10 @@ from random import Random
 
 from hamjax.config import Config, make_config
 from hamjax.data import splits
+from hamjax.data.classes import CLASSES
 from hamjax.data.demographics import demographics
 from hamjax.data.external import read_labels
-from hamjax.data.metadata import CLASSES, Metadata
+from hamjax.data.metadata import Metadata
 from hamjax.data.sources.folder import LocalSource
 from hamjax.data.sources.synthetic import SyntheticSource
 from hamjax.training.run_directory.record import read_split

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
 from hamjax.paper.cells import Cell, list_cells
 
 SYNTHETIC = ("--config.data.name=synthetic", "--config.data.synthetic_images=300", "--config.data.image_size=16",

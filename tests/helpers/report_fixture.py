@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hamjax.config import Config
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
 from hamjax.evaluation.metrics.calibration import calibration_report
 from hamjax.evaluation.metrics.classification import classification_report, mean_cross_entropy, softmax
 from hamjax.evaluation.metrics.isic import isic_scores

@@ -12,13 +12,12 @@ import pytest
 import sklearn.metrics
 from scipy.stats import binomtest
 
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES, PAPER_ORDER
 from hamjax.paper import layout, published, reproduce
 from hamjax.paper.cells import FAILURE
 from hamjax.paper.protocols import make_block, side_by_side
 from hamjax.paper.results import COLUMNS, METRICS, Score, read_results
 from hamjax.paper.tables import choose_strategies, difference_interval, published_scores
-from hamjax.report.terminal import PAPER_ORDER
 from hamjax.runtime.errors import UserError
 from tests.helpers.grid_runs import cells_of, finish
 

@@ -10,7 +10,7 @@ from isic_challenge_scoring import metrics as official_metrics
 from isic_challenge_scoring.classification import ClassificationMetric, ClassificationScore
 from sklearn import metrics
 
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
 from hamjax.evaluation.metrics.classification import softmax
 from hamjax.evaluation.metrics.isic import IMAGE_THAT_DOES_NOT_EXIST, isic_scores, submission_csv
 from hamjax.runtime.errors import UserError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import hamjax
-from hamjax.data.preparation.cache import Dataset
+from hamjax.data.dataset import Dataset
 from hamjax.data.sources.synthetic import SyntheticSource
 from hamjax.evaluation.eval_step import make_eval_step
 from hamjax.runtime.devices import replicated, split_batch

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from hamjax.config import make_config
-from hamjax.data.metadata import CLASSES, Metadata
-from hamjax.data.preparation.cache import Dataset
+from hamjax.data.classes import CLASSES
+from hamjax.data.dataset import Dataset
+from hamjax.data.metadata import Metadata
 from hamjax.evaluation.gradcam import grad_cam
 from hamjax.evaluation.metrics.worst_errors import worst_errors
 from hamjax.evaluation.predictor import Predictor

@@ -14,7 +14,7 @@ from bench import step as bench_step
 
 from hamjax.data.augment import Augmentation
 from hamjax.data.pipeline import TrainSource
-from hamjax.data.preparation.cache import decode, resize
+from hamjax.data.preparation.images import decode, resize
 from hamjax.data.sources.synthetic import SyntheticSource
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ import pytest
 from bench import print_speed
 from PIL import Image
 
-from hamjax.data.preparation.cache import resize
+from hamjax.data.preparation.images import resize
 from hamjax.paper.networks import describe_networks
 from tests.helpers import keras_networks
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 import hamjax
 from hamjax.config import Config
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
 from hamjax.runtime.errors import DivergedError, PreemptedError, UserError
 from hamjax.training.run_directory import lock
 from hamjax.training.run_directory.checkpoints import sealed

@@ -10,7 +10,7 @@ import pytest
 
 import hamjax
 from hamjax.config import Config
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
 from hamjax.evaluation.evaluate import evaluate_run
 
 FIXTURE = Path(__file__).parents[1] / "helpers" / "run_419d696"

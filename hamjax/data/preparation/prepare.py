@@ -17,13 +17,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from hamjax.data.dataset import Dataset
 from hamjax.data.metadata import RECORDS_VERSION, Metadata
-from hamjax.data.preparation.cache import Dataset, Say, load_cache, why_to_build
+from hamjax.data.preparation.cache import load_cache, why_to_build
 from hamjax.data.preparation.records import Records, read_columns, write_records
 from hamjax.data.preparation.verify import missing_images, verify
 from hamjax.data.sources.folder import LocalSource, Source
 from hamjax.data.sources.synthetic import SyntheticSource
 from hamjax.runtime.errors import UserError, name_some
+from hamjax.runtime.say import Say
 
 
 def prepare(

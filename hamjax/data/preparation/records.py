@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hamjax.data.metadata import CLASSES, TEXT_COLUMNS, Metadata, from_rows
+from hamjax.data.classes import CLASSES
+from hamjax.data.metadata import TEXT_COLUMNS, Metadata, from_rows
 from hamjax.data.sources.folder import Source
 from hamjax.runtime.errors import UserError
 

@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from google.protobuf import json_format, message
 
-from hamjax.data.metadata import CLASSES, RECORDS_VERSION, TEXT_COLUMNS
+from hamjax.data.classes import CLASSES
+from hamjax.data.metadata import RECORDS_VERSION, TEXT_COLUMNS
 from hamjax.data.sources.folder import Source
 
 CITATION = """@article{tschandl2018ham10000,

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from hamjax.data.cores import usable_cores
 from hamjax.data.metadata import Metadata
-from hamjax.data.preparation.cache import decode
+from hamjax.data.preparation.images import decode, usable_cores
 from hamjax.data.sources.folder import Source
 from hamjax.data.sources.synthetic import SyntheticSource
 from hamjax.runtime.errors import UserError, name_some

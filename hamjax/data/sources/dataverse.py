@@ -3,7 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from hamjax.runtime.download import Say, fetch
+from hamjax.runtime.download import fetch
+from hamjax.runtime.say import Say
 
 DATAVERSE = "https://dataverse.harvard.edu/api/access/datafile/"
 LICENCE = (

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from hamjax.data.metadata import CLASSES, Metadata, from_rows
+from hamjax.data.classes import CLASSES
+from hamjax.data.metadata import Metadata, from_rows
 
 WIDTH, HEIGHT = 120, 90
 # From the published metadata: images per class, and lesions that have 1, 2, ... 6 images.

@@ -12,9 +12,10 @@ from hamjax.models.pretrained.convert import convert_layers, fill
 from hamjax.models.pretrained.hdf5 import read_layers
 from hamjax.models.pretrained.store import read_stored, save_weights
 from hamjax.models.registry import create_model
-from hamjax.runtime.download import Say, fetch, file_md5, user_cache
+from hamjax.runtime.download import fetch, file_md5, user_cache
 from hamjax.runtime.errors import UserError
 from hamjax.runtime.files import hold
+from hamjax.runtime.say import Say
 
 BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications"
 CLASS_INDEX_URL = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"

@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
 from hamjax.report.evidence import Block, Evidence, Section
 from hamjax.report.markup import NOTHING, facts, join, paragraph
 from hamjax.report.sections.data import is_drawn

@@ -5,9 +5,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from hamjax.data.classes import PAPER_ORDER
 from hamjax.report.evidence import Block, Evidence, Section
 from hamjax.report.markup import NOT_RECORDED, NOTHING, facts, grouped_table, note, paragraph, picture, table
-from hamjax.report.terminal import PAPER_ORDER
 
 # Tschandl et al. 2018, doi:10.1038/sdata.2018.161: abstract, and "Methods".
 COLLECTION = (

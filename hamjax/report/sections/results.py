@@ -5,10 +5,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hamjax.data.metadata import CLASS_NAMES
+from hamjax.data.classes import CLASS_NAMES, PAPER_ORDER
 from hamjax.report.evidence import Block, Evidence, Section
 from hamjax.report.markup import NOTHING, join, note, paragraph, picture, score, table
-from hamjax.report.terminal import PAPER_ORDER, SCORES
+from hamjax.report.terminal import SCORES
 
 ISIC = {"accuracy": "accuracy", "sensitivity": "sensitivity", "specificity": "specificity", "dice": "Dice",
         "ppv": "PPV", "npv": "NPV", "auc": "AUC", "auc_sens_80": "AUC, TPR over .8",

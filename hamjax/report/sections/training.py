@@ -5,10 +5,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from hamjax.data.classes import PAPER_ORDER
 from hamjax.data.sampling import STRATEGIES
 from hamjax.report.evidence import Block, Evidence, Section
 from hamjax.report.markup import NOT_RECORDED, NOTHING, facts, note, paragraph, picture, table
-from hamjax.report.terminal import PAPER_ORDER
 
 SELECTION = {
     "last": "the end of training, as in the paper",

@@ -10,13 +10,15 @@ from jax.sharding import Mesh
 
 from hamjax.config import Config
 from hamjax.data import splits
+from hamjax.data.classes import CLASSES
+from hamjax.data.dataset import Dataset
 from hamjax.data.demographics import demographics
-from hamjax.data.metadata import CLASSES, Metadata
+from hamjax.data.metadata import Metadata
 from hamjax.data.pipeline import Share, TrainSource
-from hamjax.data.preparation.cache import Dataset, Say
 from hamjax.data.sampling import log_prior
 from hamjax.models.initialization import count_parameters
 from hamjax.runtime.devices import make_mesh, put_replicated, require_divisible
+from hamjax.runtime.say import Say
 from hamjax.training.optimizers import make_optimizer
 from hamjax.training.run_directory.identity import run_identity
 from hamjax.training.schedules import Schedule

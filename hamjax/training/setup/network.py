@@ -1,7 +1,6 @@
 """The network a config asks for: its module, the values it starts from, what of it is trained."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,15 @@ import jax
 import numpy as np
 
 from hamjax.config import Config
-from hamjax.data.metadata import CLASSES
+from hamjax.data.classes import CLASSES
 from hamjax.models.freezing import trainable_mask
 from hamjax.models.initialization import count_parameters, init_variables
 from hamjax.models.pretrained import load_pretrained
 from hamjax.models.pretrained.official_files import FILES, published_weights
 from hamjax.models.registry import MODEL_SPECS, create_model
 from hamjax.runtime.errors import UserError
+from hamjax.runtime.say import Say
 from hamjax.training.setup.resolved import Resolved
-
-Say = Callable[[str], None]
 
 
 def require_fitting(config: Config) -> None:

@@ -10,10 +10,12 @@ import numpy as np
 
 from hamjax.config import Config
 from hamjax.data import sampling, splits
-from hamjax.data.metadata import CLASSES, Metadata
-from hamjax.data.preparation.cache import Dataset, Say
+from hamjax.data.classes import CLASSES
+from hamjax.data.dataset import Dataset
+from hamjax.data.metadata import Metadata
 from hamjax.data.preparation.prepare import Outlook, look_ahead, prepare
 from hamjax.runtime.errors import UserError
+from hamjax.runtime.say import Say
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from hamjax.config import Config
-from hamjax.data.cores import usable_cores
+from hamjax.data.preparation.images import usable_cores
 from hamjax.models.registry import MODEL_SPECS
 
 
