@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hamjax.commands.arguments import make_parser
+from hamjax.config import Config
+from hamjax.config.topics import DataConfig
 from hamjax.data.classes import CLASSES
-from hamjax.data.preparation.prepare import prepare
 from hamjax.data.sources.dataverse import download
+from hamjax.training.setup.plan import prepare_data
 
 
 def main(words: Sequence[str]) -> None:
@@ -33,14 +35,14 @@ def main(words: Sequence[str]) -> None:
     source = args.source
     if args.download:
         source = str(download(Path(args.data_dir, "download"), mirror=args.mirror))
-    dataset = prepare(
-        name="ham10000",
+    config = DataConfig(
         source_dir=source,
         data_dir=args.data_dir,
         image_size=args.image_size,
         resize=args.resize,
         allow_missing=args.allow_missing,
     )
+    dataset = prepare_data(Config(data=config))
     counts = dict(zip(CLASSES, dataset.metadata.class_counts().tolist(), strict=True))
     lesions = len(set(dataset.metadata.lesion_id.tolist()))
     print(f"ready: {len(dataset.metadata):,} images of {lesions:,} lesions, {dataset.images_note}")

@@ -154,39 +154,51 @@ def from_one_hot(rows: list[Row], path: Path, groupings: Path | None, *, allow_m
 
 
 def _refuse_bad_rows(rows: Sequence[Mapping[str, Any]], where: str) -> None:
-    unnamed = [str(i + 2) for i, r in enumerate(rows) if not r["image_id"] or not r["lesion_id"]]
-    if unnamed:
-        raise UserError(
-            f"{where}: expected an image_id and a lesion_id in every row, got none in "
-            f"line(s) {name_some(unnamed)}; use the published file."
-        )
-    odd = [repr(r[name])[:60] for r in rows for name in ("image_id", "lesion_id") if not _is_plain(r[name])]
-    if odd:
-        raise UserError(
-            f"{where}: expected printable ids that do not start with {FORMULA} (a spreadsheet would read them as "
-            f"formulas), got {name_some(odd)}. Rename these."
-        )
-    repeated = [f"{i} ({' and '.join(dx)})" for i, dx in _diagnoses(rows, "image_id").items() if len(dx) > 1]
-    if repeated:
-        raise UserError(
-            f"{where}: expected each image_id once, got repeated: {name_some(repeated)}. Remove the extra "
-            "rows; a copy of HAM10000 with more than 10,015 rows holds repeats."
-        )
-    unknown = [f"{r['image_id']} ({r['dx']!r})" for r in rows if r["dx"] not in CLASSES]
-    if unknown:
-        raise UserError(
-            f"{where}: expected dx to be one of {', '.join(CLASSES)}, got {name_some(unknown)}. "
-            "Correct or remove these rows."
-        )
+    """Raise at the first kind of fault that rows have, with all rows that have it."""
+    for faulty, expected, cure in _CHECKS:
+        if found := faulty(rows):
+            raise UserError(f"{where}: expected {expected}, got {name_some(found)}. {cure}")
+
+
+def _without_id(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [f"none in line {i + 2}" for i, row in enumerate(rows) if not row["image_id"] or not row["lesion_id"]]
+
+
+def _odd_ids(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [repr(row[name])[:60] for row in rows for name in ("image_id", "lesion_id") if not _is_plain(row[name])]
+
+
+def _repeated(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    found = _diagnoses(rows, "image_id").items()
+    return [f"{image_id} ({' and '.join(dx)})" for image_id, dx in found if len(dx) > 1]
+
+
+def _unknown_classes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [f"{row['image_id']} ({row['dx']!r})" for row in rows if row["dx"] not in CLASSES]
+
+
+def _torn_lesions(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    found = _diagnoses(rows, "lesion_id").items()
+    return [f"{lesion} ({' and '.join(sorted(set(dx)))})" for lesion, dx in found if len(set(dx)) > 1]
+
+
+# Of each kind of fault: who has it, what was expected, what to do. In this order: later ones need ids and classes.
+_CHECKS = (
+    (_without_id, "an image_id and a lesion_id in every row", "Use the published file."),
+    (
+        _odd_ids,
+        f"printable ids that do not start with {FORMULA} (a spreadsheet would read them as formulas)",
+        "Rename these.",
+    ),
+    (
+        _repeated,
+        "each image_id once",
+        "Remove the extra rows; a copy of HAM10000 with more than 10,015 rows holds repeats.",
+    ),
+    (_unknown_classes, f"dx to be one of {', '.join(CLASSES)}", "Correct or remove these rows."),
     # A lesion is the unit of every split and of every class count, so it can have one class alone.
-    torn = [
-        f"{i} ({' and '.join(sorted(set(dx)))})" for i, dx in _diagnoses(rows, "lesion_id").items() if len(set(dx)) > 1
-    ]
-    if torn:
-        raise UserError(
-            f"{where}: expected one diagnosis a lesion, got two for {name_some(torn)}. "
-            "Correct these rows: a lesion is what splits are drawn by."
-        )
+    (_torn_lesions, "one diagnosis a lesion", "Correct these rows: a lesion is what splits are drawn by."),
+)
 
 
 def _is_plain(identifier: str) -> bool:

@@ -12,7 +12,7 @@ from hamjax.paper.runner import run_cells, say_now
 from hamjax.runtime.errors import UserError, name_some
 from hamjax.runtime.files import write_atomically
 from hamjax.runtime.say import Say
-from hamjax.training.setup.plan import make_plan, prepare_data
+from hamjax.training.setup.plan import data_request, make_plan, prepare_data
 
 
 def describe_plan(cells: Sequence[Cell]) -> str:
@@ -21,14 +21,7 @@ def describe_plan(cells: Sequence[Cell]) -> str:
     Raises:
         UserError: the data is not what it should be.
     """
-    data = cells[0].config.data
-    table = read_table(
-        name=data.name,
-        source_dir=data.source_dir,
-        data_dir=data.data_dir,
-        allow_missing=data.allow_missing,
-        synthetic_images=data.synthetic_images,
-    )
+    table = read_table(data_request(cells[0].config))
     steps = None if table is None else [make_plan(cell.config, table).num_steps for cell in cells]
     return describe(cells, steps)
 

@@ -24,11 +24,13 @@ from bench import input_peers
 from bench.input_peers import Read
 from bench.measure import Times, in_turn, rate, ratio, table, write_result
 from hamjax.commands import errors_reported
+from hamjax.config import Config
+from hamjax.config.topics import DataConfig
 from hamjax.data.augment import Augmentation, warp
 from hamjax.data.dataset import Dataset
 from hamjax.data.pipeline import TrainSource, batches
-from hamjax.data.preparation.prepare import prepare
 from hamjax.runtime.errors import UserError
+from hamjax.training.setup.plan import prepare_data
 
 BARE, FLOOR = "bare OpenCV loop", "bare loop of our warp"
 SCIPY, DEVICE = "scipy as Keras's ImageDataGenerator", "ours on the device (jax)"
@@ -90,13 +92,14 @@ def _parse() -> argparse.Namespace:
 
 
 def _prepare(args: argparse.Namespace) -> Dataset:
-    return prepare(
+    data = DataConfig(
         name="synthetic" if args.synthetic else "ham10000",
         source_dir=args.source_dir,
         data_dir=args.data_dir,
         image_size=args.image_size,
         synthetic_images=args.synthetic,
     )
+    return prepare_data(Config(data=data))
 
 
 def _stream(dataset: Dataset, args: argparse.Namespace) -> TrainSource:

@@ -1,5 +1,6 @@
 """From a source to a data set: the same path always, and nothing half-written."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from hamjax.data.classes import CLASSES
 from hamjax.data.dataset import Dataset
 from hamjax.data.preparation import prepare as prepare_room
 from hamjax.data.preparation.images import decode, resize
-from hamjax.data.preparation.prepare import prepare
+from hamjax.data.preparation.prepare import DataRequest, prepare
 from hamjax.runtime.errors import UserError
 from tests.conftest import IMAGES, read_rows, write_rows
 
@@ -24,16 +25,13 @@ Prepare = Callable[..., tuple[Dataset, str]]
 def run(copy: Path, tmp_path: Path) -> Prepare:
     """Prepare the copy; return the data set and what was said."""
 
-    def call(**changes: object) -> tuple[Dataset, str]:
+    def call(**changes: Any) -> tuple[Dataset, str]:
         said: list[str] = []
-        settings: dict[str, object] = {
-            "name": "ham10000",
-            "source_dir": str(copy),
-            "data_dir": str(tmp_path / "data"),
-            "image_size": 24,
-            "say": said.append,
-        }
-        return prepare(**(settings | changes)), "\n".join(said)  # pyright: ignore[reportArgumentType]
+        request = DataRequest(
+            name="ham10000", source_dir=str(copy), data_dir=str(tmp_path / "data"), image_size=24, resize="squash",
+            allow_missing=False, synthetic_images=300,
+        )  # fmt: skip
+        return prepare(dataclasses.replace(request, **changes), said.append), "\n".join(said)
 
     return call
 

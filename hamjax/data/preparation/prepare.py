@@ -28,46 +28,59 @@ from hamjax.runtime.errors import UserError, name_some
 from hamjax.runtime.say import Say
 
 
-def prepare(
-    *,
-    name: str,
-    source_dir: str,
-    data_dir: str,
-    image_size: int,
-    resize: str = "squash",
-    allow_missing: bool = False,
-    synthetic_images: int = 2500,
-    say: Say = print,
-) -> Dataset:
-    """Return the data set, preparing whatever of it is not there yet.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataRequest:
+    """Which data set is wanted, and where it is.
 
-    Args:
+    Attributes:
         name: `ham10000` or `synthetic`.
         source_dir: a local copy; empty to use what `data_dir` already holds.
         data_dir: where records and caches are kept.
         image_size: pixels a side.
         resize: `squash` or `crop`.
-        allow_missing: go on without images that are missing or undecodable.
+        allow_missing: continue without images that are missing or undecodable.
         synthetic_images: how many images the synthetic set has.
-        say: takes a line for the user.
+    """
+
+    name: str
+    source_dir: str
+    data_dir: str
+    image_size: int
+    resize: str
+    allow_missing: bool
+    synthetic_images: int
+
+    def open_source(self) -> Source | None:
+        """Return the source; None where `data_dir` alone is to be used.
+
+        Raises:
+            UserError: see `LocalSource`.
+        """
+        if self.name == "synthetic":
+            return SyntheticSource(self.synthetic_images)
+        return LocalSource(self.source_dir, allow_missing=self.allow_missing) if self.source_dir else None
+
+
+def prepare(request: DataRequest, say: Say = print) -> Dataset:
+    """Return the data set, preparing whatever of it is not there yet.
 
     Raises:
         UserError: see `LocalSource`, `verify` and `load_cache`; or there is no data.
     """
-    root = Path(data_dir)
+    root = Path(request.data_dir)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _alone(root, say):
-            source = _open_source(name, source_dir, synthetic_images, allow_missing)
-            folder = prepare_records(source, root, name, allow_missing=allow_missing, say=say)
+            source = request.open_source()
+            folder = prepare_records(source, root, request.name, allow_missing=request.allow_missing, say=say)
             details = _stored_details(folder) or {}
-            _refuse_dropped(details, allow_missing)
+            _refuse_dropped(details, request.allow_missing)
             return load_cache(
                 functools.partial(Records, folder),
                 details,
                 root / "cache",
-                size=image_size,
-                how=resize,
+                size=request.image_size,
+                how=request.resize,
                 say=say,
             )
     except OSError as error:
@@ -92,49 +105,38 @@ class Outlook:
     cache_bytes: int
 
 
-def look_ahead(
-    *,
-    name: str,
-    source_dir: str,
-    data_dir: str,
-    image_size: int,
-    resize: str = "squash",
-    allow_missing: bool = False,
-    synthetic_images: int = 2500,
-) -> Outlook:
-    """Say what `prepare` would do; writes nothing and decodes nothing. Arguments are those of `prepare`.
+def look_ahead(request: DataRequest) -> Outlook:
+    """Return what `prepare` would do; writes nothing and decodes nothing.
 
     Raises:
         UserError: what `prepare` would refuse, as far as it shows.
     """
-    root, folder = Path(data_dir), Path(data_dir, name, RECORDS_VERSION)
-    source = _open_source(name, source_dir, synthetic_images, allow_missing)
+    root, folder = Path(request.data_dir), Path(request.data_dir, request.name, RECORDS_VERSION)
+    source = request.open_source()
     details = _stored_details(folder)
-    pixel_bytes = image_size * image_size * 3
+    pixel_bytes = request.image_size * request.image_size * 3
     if source is not None and (details is None or details.get("signature") != source.signature):
-        count = len(source.metadata) - len(missing_images(source, allow_missing=allow_missing))
+        count = len(source.metadata) - len(missing_images(source, allow_missing=request.allow_missing))
         return Outlook(f"from {source.description}", "not there yet", count * pixel_bytes)
     if details is None:
         raise UserError(_no_data(root))
-    _refuse_dropped(details, allow_missing)
-    cache = why_to_build(details, root / "cache", size=image_size, how=resize)
+    _refuse_dropped(details, request.allow_missing)
+    cache = why_to_build(details, root / "cache", size=request.image_size, how=request.resize)
     return Outlook("", cache, details["count"] * pixel_bytes)
 
 
-def read_table(
-    *, name: str, source_dir: str, data_dir: str, allow_missing: bool = False, synthetic_images: int = 2500
-) -> Metadata | None:
-    """Return the table alone, preparing nothing; nothing if there is no data yet.
+def read_table(request: DataRequest) -> Metadata | None:
+    """Return the table alone, preparing nothing; None if there is no data yet.
 
-    It may name images that `prepare` goes on without. Arguments are those of `prepare`.
+    It may name images that `prepare` continues without.
 
     Raises:
         UserError: see `LocalSource`; or the records are damaged.
     """
-    source = _open_source(name, source_dir, synthetic_images, allow_missing)
+    source = request.open_source()
     if source is not None:
         return source.metadata
-    folder = Path(data_dir) / name / RECORDS_VERSION
+    folder = Path(request.data_dir) / request.name / RECORDS_VERSION
     return read_columns(Records(folder)) if _stored_details(folder) else None
 
 
@@ -151,12 +153,6 @@ def _alone(root: Path, say: Say) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _open_source(name: str, source_dir: str, count: int, allow_missing: bool) -> Source | None:
-    if name == "synthetic":
-        return SyntheticSource(count)
-    return LocalSource(source_dir, allow_missing=allow_missing) if source_dir else None
 
 
 def prepare_records(source: Source | None, root: Path, name: str, *, allow_missing: bool, say: Say) -> Path:
@@ -235,7 +231,7 @@ class _Kept:
 
     def __init__(self, source: Source, metadata: Metadata) -> None:
         self.metadata, self.read, self.missing = metadata, source.read, source.missing
-        self.description, self.signature = source.description, source.signature
+        self.description, self.signature, self.kind = source.description, source.signature, source.kind
 
 
 def _require_room(root: Path, needed: int) -> None:

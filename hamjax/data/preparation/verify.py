@@ -11,7 +11,6 @@ from tqdm import tqdm
 from hamjax.data.metadata import Metadata
 from hamjax.data.preparation.images import decode, usable_cores
 from hamjax.data.sources.folder import Source
-from hamjax.data.sources.synthetic import SyntheticSource
 from hamjax.runtime.errors import UserError, name_some
 
 
@@ -96,5 +95,4 @@ def _check(source: Source, image_id: str) -> _Checked | str:
 def _images_note(source: Source, sizes: list[tuple[int, int]]) -> str:
     (width, height), most = Counter(sizes).most_common(1)[0]
     others = f" ({len(sizes) - most:,} of other sizes)" if most < len(sizes) else ""
-    kind = "drawn images, no photographs," if isinstance(source, SyntheticSource) else "images"
-    return f"{len(sizes):,} {kind} of {width}x{height} pixels{others}"
+    return f"{len(sizes):,} {source.kind} of {width}x{height} pixels{others}"

@@ -28,11 +28,19 @@ def is_image(name: str) -> bool:
 
 
 class Source(Protocol):
-    """A data set before preparation: its table, and an image's bytes by id."""
+    """A data set before preparation: its table, and an image's bytes by id.
+
+    Attributes:
+        metadata: the table.
+        description: where it comes from, for messages.
+        signature: changes when anything that was read does.
+        kind: what the images are, in the plural, for reports.
+    """
 
     metadata: Metadata
     description: str
     signature: str
+    kind: str
 
     def missing(self) -> list[str]:
         """Return the ids that the table names and no image exists for."""
@@ -135,6 +143,8 @@ class ImageFolder:
 
 class FolderSource:
     """A table that was read from a file, and a folder with its images."""
+
+    kind = "images"
 
     def __init__(self, metadata: Metadata, table: Path, images: ImageFolder) -> None:
         self.metadata, self.images = metadata, images

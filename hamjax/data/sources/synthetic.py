@@ -29,6 +29,8 @@ Rng = np.random.Generator
 class SyntheticSource:
     """A data set of `count` drawn images; any image can be drawn on its own."""
 
+    kind = "drawn images, no photographs,"
+
     def __init__(self, count: int, seed: int = 0) -> None:
         self.metadata = _invent_metadata(count, seed)
         self.description = f"{count:,} drawn images"

@@ -4,7 +4,6 @@ Needs the metadata table, but no images and no device.
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from hamjax.data import sampling, splits
 from hamjax.data.classes import CLASSES
 from hamjax.data.dataset import Dataset
 from hamjax.data.metadata import Metadata
-from hamjax.data.preparation.prepare import Outlook, look_ahead, prepare
+from hamjax.data.preparation.prepare import DataRequest, Outlook, look_ahead, prepare
 from hamjax.runtime.errors import UserError
 from hamjax.runtime.say import Say
 
@@ -39,14 +38,19 @@ class Plan:
     num_steps: int
 
 
+def data_request(config: Config) -> DataRequest:
+    """Return which data set a config names."""
+    return DataRequest(**{field.name: getattr(config.data, field.name) for field in dataclasses.fields(DataRequest)})
+
+
 def prepare_data(config: Config, say: Say = print) -> Dataset:
     """Return the images that a config names; prepare those that are not there yet."""
-    return prepare(**_asked(config), say=say)
+    return prepare(data_request(config), say)
 
 
 def look_ahead_at_data(config: Config) -> Outlook:
     """Return what `prepare_data` would do; see `hamjax.data.preparation.prepare.look_ahead`."""
-    return look_ahead(**_asked(config))
+    return look_ahead(data_request(config))
 
 
 def make_plan(config: Config, metadata: Metadata) -> Plan:
@@ -72,19 +76,6 @@ def make_plan(config: Config, metadata: Metadata) -> Plan:
         steps_per_epoch=steps_per_epoch,
         num_steps=min(num_steps, config.train.max_steps) if config.train.max_steps else num_steps,
     )
-
-
-def _asked(config: Config) -> dict[str, Any]:
-    data = config.data
-    return {
-        "name": data.name,
-        "source_dir": data.source_dir,
-        "data_dir": data.data_dir,
-        "image_size": data.image_size,
-        "resize": data.resize,
-        "allow_missing": data.allow_missing,
-        "synthetic_images": data.synthetic_images,
-    }
 
 
 def _apply_strategy(config: Config, metadata: Metadata, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
