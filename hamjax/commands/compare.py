@@ -5,7 +5,6 @@
 Differences are second minus first. Intervals: bootstrap clustered by lesion, both runs resampled together.
 """
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,23 +13,10 @@ from typing import Any
 import numpy as np
 
 from hamjax.commands.arguments import make_parser
-from hamjax.data.classes import CLASSES
-from hamjax.data.tables import Row, read_table
 from hamjax.evaluation.metrics.comparison import compare
 from hamjax.report.terminal import table
 from hamjax.runtime.errors import UserError, name_some
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A finished run's predictions: test images by id, labels [N], probabilities [N, 7], lesion ids [N]."""
-
-    folder: Path
-    name: str
-    image_id: list[str]
-    labels: np.ndarray
-    probabilities: np.ndarray
-    lesions: np.ndarray
+from hamjax.training.run_directory.finished import TestPredictions, read_predictions, read_summary, unfinished
 
 
 def main(words: Sequence[str]) -> None:
@@ -40,42 +26,28 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("second", type=Path, help="another one, tested on the same images")
     parser.add_argument("--json", type=Path, help="write the comparison here, too")
     args = parser.parse_args(words)
-    first, second = read_run(args.first), read_run(args.second)
-    require_same_test(first, second)
+    (first_name, first), (second_name, second) = read_run(args.first), read_run(args.second)
+    require_same_test(args.first, first, args.second, second)
     result = compare(first.labels, first.probabilities, second.probabilities, first.lesions)
-    result = {"first": first.name, "second": second.name, **result}
+    result = {"first": first_name, "second": second_name, **result}
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
     print(describe(result))
 
 
-def read_run(folder: Path) -> Run:
-    """Read what a finished run says of its test images, ordered by id.
+def read_run(folder: Path) -> tuple[str, TestPredictions]:
+    """Return what a finished run is called, and its predictions.
 
     Raises:
         UserError: the run is not finished, or a file of it is not as it was written.
     """
-    report = folder / "report"
-    try:
-        summary = json.loads((report / "test.json").read_text(encoding="utf-8"))
-        rows = sorted(read_table(report / "predictions_test.csv"), key=lambda row: row["image_id"])
-        lesion_of = {row["image_id"]: row["lesion_id"] for row in read_table(folder / "split.csv")}
-        return Run(
-            folder=folder,
-            name=f"{summary['model']} {summary['strategy']}, seed {summary['seed']}",
-            image_id=[row["image_id"] for row in rows],
-            labels=np.array([CLASSES.index(row["dx"]) for row in rows]),
-            probabilities=np.array([_probabilities(row) for row in rows]),
-            lesions=np.array([lesion_of[row["image_id"]] for row in rows]),
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{folder}: expected a finished run (report/test.json, report/predictions_test.csv, split.csv), got "
-            f"{type(error).__name__}: {error}; let it end, or write its report again with `hamjax evaluate`."
-        ) from error
+    summary = read_summary(folder)
+    if summary is None:
+        raise UserError(unfinished(folder, "no summary of a report"))
+    return f"{summary['model']} {summary['strategy']}, seed {summary['seed']}", read_predictions(folder)
 
 
-def require_same_test(first: Run, second: Run) -> None:
+def require_same_test(one: Path, first: TestPredictions, other: Path, second: TestPredictions) -> None:
     """Refuse two runs that were not tested on the same images and labels.
 
     Raises:
@@ -83,13 +55,13 @@ def require_same_test(first: Run, second: Run) -> None:
     """
     if alone := sorted(set(first.image_id) ^ set(second.image_id)):
         raise UserError(
-            f"{second.folder}: expected the test images of {first.folder}, got others; {len(alone)} are in one run "
+            f"{other}: expected the test images of {one}, got others; {len(alone)} are in one run "
             f"alone: {name_some(alone)}. Compare runs with the same data.split and data.split_seed."
         )
     differing = np.flatnonzero(first.labels != second.labels)
     if len(differing):
         raise UserError(
-            f"{second.folder}: expected the labels of {first.folder}, got others for {len(differing)} images: "
+            f"{other}: expected the labels of {one}, got others for {len(differing)} images: "
             f"{name_some(first.image_id[i] for i in differing)}; compare runs on one version of the data."
         )
 
@@ -114,7 +86,3 @@ def describe(result: dict[str, Any]) -> str:
             f"McNemar's exact test p = {test['p_value']:.3g}",
         ]
     )
-
-
-def _probabilities(row: Row) -> list[float]:
-    return [float(row[dx]) for dx in CLASSES]

@@ -31,6 +31,7 @@ from hamjax.training.dispatch_plan import require_usable
 from hamjax.training.loop import Loop
 from hamjax.training.run_directory.best import steps_in
 from hamjax.training.run_directory.checkpoints import Checkpoints
+from hamjax.training.run_directory.finished import read_summary
 from hamjax.training.run_directory.lock import run_lock
 from hamjax.training.run_directory.record import (
     require_own,
@@ -92,8 +93,8 @@ def train(
             require_own(workdir, config)
         require_shared(workdir)
         stop = held.enter_context(StopRequest())
-        if finished := from_first(report.read_finished(workdir)):
-            print(finished)
+        if finished := from_first(read_summary(workdir)):
+            print(report.format_summary(finished, workdir / "report"))
             return None
         print(f"run directory {workdir}")
         print(f"compilation cache {enable_compilation_cache(config.runtime.compilation_cache)}")

@@ -13,6 +13,7 @@ from hamjax.config.recipes import config_name
 from hamjax.paper.published import ACCURACY, MODELS
 from hamjax.report.terminal import table
 from hamjax.runtime.errors import UserError, expected_one_of
+from hamjax.training.run_directory.finished import read_summary
 from hamjax.training.run_directory.metrics_log import read_records
 from hamjax.training.run_directory.record import require_own
 
@@ -144,8 +145,7 @@ def read_state(cell: Cell) -> State:
         timed_steps += line["step"] - step
         step, wall = line["step"], line["wall_s"]
     failure = _read_json(cell.workdir / FAILURE) or {}
-    summary = _read_json(cell.workdir / "report" / "test.json")
-    return State(summary, step, seconds, timed_steps, failure.get("message", ""))
+    return State(read_summary(cell.workdir), step, seconds, timed_steps, failure.get("message", ""))
 
 
 def describe(cells: Sequence[Cell], steps: Sequence[int] | None) -> str:

@@ -1,9 +1,7 @@
 """What finished cells say together: folds pooled, seeds side by side."""
 
-import csv
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from hamjax.evaluation.metrics.bootstrap import bootstrap_intervals
 from hamjax.evaluation.metrics.classification import classification_report
 from hamjax.paper.cells import Cell, read_state
 from hamjax.runtime.errors import UserError
+from hamjax.training.run_directory.finished import read_predictions
 from hamjax.training.run_directory.metrics_log import read_records
 
 COLUMNS = (*PAPER_ORDER, "overall", "mean")
@@ -107,8 +106,10 @@ def read_results(cells: Sequence[Cell]) -> list[Result]:
 def _read_result(model: str, strategy: str, complete: dict[int, list[Cell]]) -> Result:
     reports, lesions = [], np.array([])
     for folds in complete.values():
-        parts = zip(*map(_read_predictions, folds), strict=True)
-        labels, probabilities, lesions = (np.concatenate(part) for part in parts)
+        tested = [read_predictions(cell.workdir) for cell in folds]
+        labels, probabilities, lesions = (
+            np.concatenate([getattr(fold, name) for fold in tested]) for name in ("labels", "probabilities", "lesions")
+        )
         report = classification_report(labels, probabilities, CLASSES)
         reports.append(report | {"sure": bootstrap_intervals(labels, probabilities, lesions, CLASSES)})
     return Result(
@@ -147,28 +148,6 @@ def _require_same_data(summaries: dict[Cell, dict[str, Any]]) -> None:
             )
 
 
-def _read_predictions(cell: Cell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return labels [N], probabilities [N, 7] and lesions [N] of the test part."""
-    try:
-        rows = _read_csv(cell.workdir / "report" / "predictions_test.csv")
-        lesions = {row["image_id"]: row["lesion_id"] for row in _read_csv(cell.workdir / "split.csv")}
-        return (
-            np.array([CLASSES.index(row["dx"]) for row in rows]),
-            np.array([[float(row[dx]) for dx in CLASSES] for row in rows]),
-            np.array([lesions[row["image_id"]] for row in rows]),
-        )
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(
-            f"{cell.workdir}: expected the files of a finished run, got {type(error).__name__}: {error}; "
-            "remove report/ there and start the same command again."
-        ) from error
-
-
 def _best_validation(cell: Cell) -> float:
     records = read_records(cell.workdir / "metrics.jsonl")
     return max(line.get("eval/balanced_accuracy", 0.0) for line in records)
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))

@@ -1,6 +1,5 @@
 """Tables for the terminal."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,12 +65,3 @@ def _scores(summary: Mapping[str, Any]) -> list[list[str]]:
     if isic := summary.get("isic"):
         rows.append(["balanced accuracy, ISIC scorer", f"{isic['balanced_accuracy']:.3f}", "", ""])
     return rows
-
-
-def read_finished(workdir: Path) -> str | None:
-    """Return the summary of a finished run as text; None without one, or if it is damaged and has to be made anew."""
-    folder = workdir / "report"
-    try:
-        return format_summary(json.loads((folder / "test.json").read_text(encoding="utf-8")), folder)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None

@@ -73,7 +73,9 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
     for name, probabilities in (("poor", poor), ("better", better)):
         report = tmp_path / name / "report"
         report.mkdir(parents=True)
-        (report / "test.json").write_text(json.dumps({"model": "cnn", "strategy": name, "seed": 0}))
+        summary = {"model": "cnn", "strategy": name, "seed": 0, "data_fingerprint": "data", "split": {}, "alarms": [],
+                   "checkpoint": {}, "per_class": {}}  # fmt: skip
+        (report / "test.json").write_text(json.dumps(summary))
         images = [f"ISIC_{i:07}" for i in range(60)]
         dx = [CLASSES[label] for label in labels]
         answers = [CLASSES[answer] for answer in probabilities.argmax(1)]

@@ -52,5 +52,7 @@ def finish(
         {"step": 10, "wall_s": 1.0, "eval/balanced_accuracy": validation},
         {"step": 20, "wall_s": 2.0, "eval/balanced_accuracy": validation / 2},
     )
-    summary = {"data_fingerprint": data, "split": {"fingerprint": cell.split}, "alarms": list(alarms)}
+    summary = {"data_fingerprint": data, "split": {"fingerprint": cell.split}, "alarms": list(alarms),
+               "model": cell.model, "strategy": cell.strategy, "seed": cell.seed, "checkpoint": {},
+               "per_class": {}}  # fmt: skip
     (report / "test.json").write_text(json.dumps(summary))

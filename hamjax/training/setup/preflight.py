@@ -17,6 +17,7 @@ from hamjax.runtime.download import user_cache
 from hamjax.runtime.errors import UserError
 from hamjax.runtime.files import require_room
 from hamjax.training.run_directory.checkpoints import Checkpoints
+from hamjax.training.run_directory.finished import read_summary
 from hamjax.training.run_directory.record import require_own
 from hamjax.training.setup.network import require_fitting
 from hamjax.training.setup.plan import look_ahead_at_data
@@ -105,7 +106,7 @@ def _run_directory(config: Config, workdir: Path) -> Iterator[tuple[State, str]]
     step = _last_step(workdir)
     if not workdir.exists():
         yield State.LATER, str(workdir)
-    elif (workdir / "report" / "test.json").exists():
+    elif read_summary(workdir):
         yield State.THERE, f"{workdir}: finished; a start prints the report"
     else:
         yield State.THERE, f"{workdir}: " + ("starts from step 0" if step is None else f"resumes at step {step}")

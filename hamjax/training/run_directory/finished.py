@@ -1,0 +1,76 @@
+"""A finished run: whether a run is one, and what it left of its test images."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hamjax.data.classes import CLASSES
+from hamjax.data.tables import read_table
+from hamjax.runtime.errors import UserError
+from hamjax.training.run_directory.resolved_block import wrong_names
+
+# What everyone who asks whether a run is finished goes on to read.
+NEEDED = {"model": str, "strategy": str, "seed": int, "checkpoint": dict, "split": dict, "data_fingerprint": str,
+          "per_class": dict, "alarms": list}  # fmt: skip
+
+
+def read_summary(workdir: Path) -> dict[str, Any] | None:
+    """Return what `report/test.json` holds, the last file that a run writes.
+
+    None if the run is not finished. A damaged file counts as none: the next start makes the report anew.
+    """
+    try:
+        summary = json.loads((workdir / "report" / "test.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return summary if isinstance(summary, dict) and not wrong_names(summary, NEEDED, {}) else None
+
+
+@dataclasses.dataclass(frozen=True)
+class TestPredictions:
+    """The predictions of a finished run for its N test images, ordered by id.
+
+    Attributes:
+        image_id: [N].
+        labels: [N] indices into `CLASSES`.
+        probabilities: [N, 7] float64.
+        lesions: [N] lesion ids.
+    """
+
+    __test__ = False  # the name is not a test's
+
+    image_id: list[str]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    lesions: np.ndarray
+
+
+def read_predictions(workdir: Path) -> TestPredictions:
+    """Read `report/predictions_test.csv`, and the lesions from `split.csv`.
+
+    Raises:
+        UserError: the run is not finished, or a file is not as the run wrote it.
+    """
+    try:
+        rows = sorted(read_table(workdir / "report" / "predictions_test.csv"), key=lambda row: row["image_id"])
+        lesion_of = {row["image_id"]: row["lesion_id"] for row in read_table(workdir / "split.csv")}
+        return TestPredictions(
+            image_id=[row["image_id"] for row in rows],
+            labels=np.array([CLASSES.index(row["dx"]) for row in rows]),
+            probabilities=np.array([[float(row[dx]) for dx in CLASSES] for row in rows]),
+            lesions=np.array([lesion_of[row["image_id"]] for row in rows]),
+        )
+    # UserError: what `read_table` says of a table; its remedy, to fetch it again, is none for what a run wrote.
+    except (OSError, ValueError, KeyError, UserError) as error:
+        raise UserError(unfinished(workdir, f"{type(error).__name__}: {error}")) from error
+
+
+def unfinished(workdir: Path, found: str) -> str:
+    """Return the message for a run whose report is not there or not whole."""
+    return (
+        f"{workdir}: expected a finished run (report/test.json, report/predictions_test.csv, split.csv), got {found}; "
+        "let it end, or remove its report/ and start the same command again."
+    )
