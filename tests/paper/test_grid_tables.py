@@ -121,7 +121,7 @@ def test_cells_of_different_images_are_not_put_in_one_table(tmp_path: Path) -> N
     finish_again = cells[1].workdir / "report" / "test.json"
     finish_again.write_text((cells[0].workdir / "report" / "test.json").read_text())
     (cells[1].workdir / "split.csv").write_text("image_id,lesion_id\n")
-    with pytest.raises(UserError, match="remove report/"):
+    with pytest.raises(UserError, match="remove its report/"):
         read_results(cells)
 
 

@@ -63,8 +63,9 @@ def read_predictions(workdir: Path) -> TestPredictions:
             probabilities=np.array([[float(row[dx]) for dx in CLASSES] for row in rows]),
             lesions=np.array([lesion_of[row["image_id"]] for row in rows]),
         )
-    # UserError: what `read_table` says of a table; its remedy, to fetch it again, is none for what a run wrote.
-    except (OSError, ValueError, KeyError, UserError) as error:
+    except UserError as error:  # of `read_table`, whose advice to fetch the table again does not fit what a run wrote
+        raise UserError(unfinished(workdir, str(error).rpartition(";")[0])) from error
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(unfinished(workdir, f"{type(error).__name__}: {error}")) from error
 
 
