@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+import optax
 import pytest
 from flax import traverse_util
 
@@ -26,6 +27,7 @@ from hamjax.runtime.errors import PreemptedError, UserError
 from hamjax.training.losses import Loss
 from hamjax.training.metrics import empty_metrics
 from hamjax.training.optimizers import make_optimizer
+from hamjax.training.setup.experiment import build_experiment
 from hamjax.training.setup.network import count_trainable, require_fitting
 from hamjax.training.setup.resolved import resolve
 from hamjax.training.state import TrainState, create_train_state
@@ -151,6 +153,33 @@ def test_the_backbone_joins_in_after_freeze_epochs_also_when_resumed(small: Tiny
     jax.tree.map(np.testing.assert_array_equal, again.state.params, two.state.params)
     # Nor does judging a checkpoint need it.
     assert hamjax.evaluate(tmp_path / "stopped").summary["accuracy"] == again.report.summary["accuracy"]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_an_unfrozen_backbone_has_a_fresh_adam(small: Tiny, optimizer: str) -> None:
+    experiment = build_experiment(small(model__freeze_epochs=1, optimizer__name=optimizer, optimizer__weight_decay=0.0))
+    frozen, params = experiment.steps_per_epoch, jax.device_get(experiment.initial_state().params)
+    rng = np.random.default_rng(0)
+
+    def drawn(path: Any, leaf: np.ndarray) -> np.ndarray:
+        values = rng.choice(np.array([-2, -1, 1, 2], np.float32), (frozen + 5, *leaf.shape))
+        values[: frozen * (path[0].key == "backbone")] = 0
+        return values
+
+    def updates(tx: optax.GradientTransformation, gradients: Any) -> Any:
+        def step(state: Any, gradient: Any) -> Any:
+            update, state = tx.update(gradient, state, params)
+            return state, update
+
+        return jax.jit(lambda: jax.lax.scan(step, tx.init(params), gradients)[1])()
+
+    gradients = jax.tree.map_with_path(drawn, params)
+    ours, whole = updates(experiment.tx, gradients), updates(optax.scale_by_adam(), gradients)
+    fresh = updates(optax.scale_by_adam(), jax.tree.map(lambda g: g[frozen:], gradients))
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    jax.tree.map(close, ours["head"], whole["head"])
+    jax.tree.map(lambda u, f: close(u[frozen:], f), ours["backbone"], fresh["backbone"])
+    assert not any(update[:frozen].any() for update in jax.tree.leaves(ours["backbone"]))
 
 
 def test_another_networks_weights_leave_no_run_behind(small: Tiny, tmp_path: Path) -> None:

@@ -172,6 +172,7 @@ def build_experiment(config: Config, say: Say = print) -> Experiment:
         config.optimizer.name,
         weight_decay=config.optimizer.weight_decay,
         shape=schedule_of(config, plan.steps_per_epoch, plan.num_steps).shape,
+        frozen_steps=config.model.freeze_epochs * plan.steps_per_epoch,
     )
     return Experiment(
         config=config,
