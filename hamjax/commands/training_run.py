@@ -180,10 +180,10 @@ def _restore_chosen(loop: Loop, kind: str, step: int) -> dict[str, Any]:
 def _set_up(config: Config, workdir: Path, *, fresh: bool) -> tuple[Experiment, TrainState]:
     """Make everything that a run needs before its first step, alike on all processes."""
     with all_or_none():
-        if fresh:
-            locate_weights(config)  # before the data, which takes longer to find out about
+        # Before the data, which takes longer to find out about. A run that resumes has its values in a checkpoint.
+        file = locate_weights(config) if fresh else None
         experiment = build_experiment(config)
-        state = experiment.initial_state(pretrained=fresh)
+        state = experiment.initial_state(file)
     require_usable(config.train.steps_per_dispatch, experiment.steps_per_epoch, experiment.num_steps)
     # All of `train` and `eval`, though not all of it changes a result: with another K or batch a process would wait
     # for the others.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hamjax.config import Config
 from hamjax.data import splits
 from hamjax.data.dataset import Dataset
 from hamjax.data.external import ExternalSet, describe_external, read_external
@@ -90,9 +91,7 @@ def evaluate_run(
 
     @functools.cache
     def set_up(run: TrainedRun) -> Experiment:
-        run.config.data.source_dir = run.config.data.source_dir if source_dir is None else source_dir
-        run.config.data.data_dir = data_dir or run.config.data.data_dir
-        experiment = build_experiment(run.config)
+        experiment = build_experiment(_with_data_at(run.config, source_dir, data_dir))
         require_same_data(run.workdir, experiment.fingerprints())
         return experiment
 
@@ -158,6 +157,14 @@ def _report(
         explain=explain,
         validation=(experiment.dataset.metadata.label[experiment.rows(splits.VAL)], logits[splits.VAL]),
     )
+
+
+def _with_data_at(config: Config, source_dir: str | None, data_dir: str | None) -> Config:
+    """Return a copy of a run's config for data that may have moved since; None is where it was."""
+    moved = Config.from_dict(config.to_dict())
+    moved.data.source_dir = config.data.source_dir if source_dir is None else source_dir
+    moved.data.data_dir = data_dir or config.data.data_dir
+    return moved
 
 
 def _require_one_split(runs: list[TrainedRun]) -> None:

@@ -57,7 +57,7 @@ class TrainedRun:
         if not folder.is_dir():
             raise UserError(f"{folder}: expected the checkpoints of a run, got none; train first.")
         # Shapes alone: the values are read over. No optimizer either, which is half of a checkpoint or more.
-        variables = initial_variables(self.config, self.model, pretrained=False)
+        variables = initial_variables(self.config, self.model)
         blank = create_train_state(variables, optax.identity(), ema=self.config.train.ema_decay > 0)
         kept = {name: getattr(blank, name) for name in ("step", "params", "batch_stats", "ema")}
         with Checkpoints(folder, self.record.identity(), read_only=True) as checkpoints:

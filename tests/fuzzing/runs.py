@@ -39,7 +39,7 @@ def make_samples(folder: Path) -> None:
     (folder / "run").mkdir()
     (folder / "run" / "split.csv").write_text(split)
     (folder / "run" / "config.json").write_text(json.dumps(record))
-    variables = initial_variables(config, make_network(config, resolved), pretrained=False)
+    variables = initial_variables(config, make_network(config, resolved))
     small = jax.tree.map(np.zeros_like, create_train_state(variables, optax.identity(), ema=False))
     host = {"schedule": {}, "best": {"balanced_accuracy": 0.5, "step": 2}}
     identity = run_identity(config, facts["data_fingerprint"], facts["split_fingerprint"])

@@ -21,7 +21,7 @@ from hamjax.models.registry import create_model
 from hamjax.runtime.errors import UserError
 from hamjax.runtime.files import write_atomically
 from hamjax.training.run_directory.metrics_log import Records, read_records
-from hamjax.training.setup.network import initial_variables
+from hamjax.training.setup.network import initial_variables, locate_weights
 from tests.helpers.started import (
     BEFORE,
     LAST,
@@ -254,10 +254,10 @@ def test_without_a_home_weights_come_from_a_file(
     for name, value in nowhere.items():
         monkeypatch.setenv(name, value)
     config = hamjax.make_config(model="resnet50", strategy="s1", model__weights=str(tmp_path / "w.npz"))
-    started, drawn = (initial_variables(config, model, pretrained=pretrained) for pretrained in (True, False))
+    started, drawn = (initial_variables(config, model, weights) for weights in (locate_weights(config), None))
     assert (
         started["params"]["backbone"]["conv1_conv"]["kernel"] != drawn["params"]["backbone"]["conv1_conv"]["kernel"]
     ).any()
     config.model.weights = "imagenet"
     with pytest.raises(UserError, match="expected a folder that can be written to, got .*; set XDG_CACHE_HOME"):
-        initial_variables(config, model, pretrained=True)
+        locate_weights(config)

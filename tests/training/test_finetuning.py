@@ -14,14 +14,13 @@ import pytest
 from flax import traverse_util
 
 import hamjax
-from hamjax import models
 from hamjax.config import Config
 from hamjax.models.classifier import Classifier
 from hamjax.models.freezing import trainable_mask
 from hamjax.models.initialization import init_variables
 from hamjax.models.preprocessing import scale_images
 from hamjax.models.pretrained import save_weights
-from hamjax.models.registry import ModelSpec
+from hamjax.models.registry import MODEL_SPECS, ModelSpec
 from hamjax.models.resnet import ResNet
 from hamjax.runtime.errors import PreemptedError, UserError
 from hamjax.training.losses import Loss
@@ -106,7 +105,7 @@ def test_unit_scale_is_the_papers_default() -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny: Tiny) -> Callable[..., Config]:
     """Make configs of a ResNet of one block that starts from a file of known weights."""
-    monkeypatch.setitem(models.MODEL_SPECS, "resnet50", ModelSpec(SMALL, 16, "caffe"))
+    monkeypatch.setitem(MODEL_SPECS, "resnet50", ModelSpec(SMALL, 16, "caffe"))
     save_weights(tmp_path / "start.npz", "resnet50", init_variables(SMALL(), image_size=16, seed=9), source="a test")
 
     def make(**changes: object) -> Config:

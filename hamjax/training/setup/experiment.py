@@ -1,6 +1,7 @@
 """Everything a config determines before the first step: data, split, strategy, network."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -50,16 +51,9 @@ class Experiment(Plan):
     model: Any
     tx: optax.GradientTransformation
 
-    def initial_state(self, *, pretrained: bool = True) -> TrainState:
-        """Initialise the network and the optimizer, on every device.
-
-        Args:
-            pretrained: false where only shapes matter, as before restoring a checkpoint.
-
-        Raises:
-            UserError: the weights to start from are missing or another network's.
-        """
-        variables = initial_variables(self.config, self.model, pretrained=pretrained)
+    def initial_state(self, weights: Path | None = None) -> TrainState:
+        """Initialise the network and the optimizer, on every device; see `initial_variables`."""
+        variables = initial_variables(self.config, self.model, weights)
         return put_replicated(create_train_state(variables, self.tx, ema=self.config.train.ema_decay > 0), self.mesh)
 
     def frozen_at(self, step: int) -> str:

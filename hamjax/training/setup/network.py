@@ -79,20 +79,19 @@ def locate_weights(config: Config, say: Say = print) -> Path | None:
     return Path(weights)
 
 
-def initial_variables(config: Config, model: Any, *, pretrained: bool) -> dict[str, Any]:
+def initial_variables(config: Config, model: Any, weights: Path | None = None) -> dict[str, Any]:
     """Return the values a run starts from.
 
     Args:
         config: of the run.
         model: from `make_network`.
-        pretrained: false where only shapes matter, as before restoring a checkpoint.
+        weights: from `locate_weights`; None for random values, or where only shapes matter.
 
     Raises:
-        UserError: the weights file is missing or not of this network.
+        UserError: the file is not of this network.
     """
     variables = init_variables(model, image_size=config.data.image_size, seed=config.train.seed)
-    path = locate_weights(config) if pretrained else None
-    return variables if path is None else load_pretrained(config.model.name, variables, path)
+    return variables if weights is None else load_pretrained(config.model.name, variables, weights)
 
 
 def weights_origin(config: Config) -> str:
