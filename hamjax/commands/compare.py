@@ -2,7 +2,8 @@
 
     hamjax compare runs/cnn_s1 runs/cnn_s2 --json comparison.json
 
-Differences are second minus first. Intervals: bootstrap clustered by lesion, both runs resampled together.
+Differences are second minus first. Intervals: bootstrap clustered by lesion, or over images where
+lesions are not known; both runs are resampled together.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hamjax.commands.arguments import make_parser
+from hamjax.data.lesions import unit_of_resampling
 from hamjax.evaluation.metrics.comparison import compare
 from hamjax.report.terminal import table
 from hamjax.runtime.errors import UserError, name_some
@@ -29,6 +31,7 @@ def main(words: Sequence[str]) -> None:
     (first_name, first), (second_name, second) = read_run(args.first), read_run(args.second)
     require_same_test(args.first, first, args.second, second)
     result = compare(first.labels, first.probabilities, second.probabilities, first.lesions)
+    result["bootstrap"]["resampled"] = unit_of_resampling(first.known)
     result = {"first": first_name, "second": second_name, **result}
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
@@ -80,9 +83,15 @@ def describe(result: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"first: {result['first']}   second: {result['second']}",
-            f"{result['n']} test images of {result['bootstrap']['clusters']} lesions",
+            f"{result['n']} test images {_of_lesions(result['bootstrap'])}",
             table(["", "first", "second", "difference", f"{level} interval"], rows),
             f"right in one alone: first {test['only_first']}, second {test['only_second']} images; "
             f"McNemar's exact test p = {test['p_value']:.3g}",
         ]
     )
+
+
+def _of_lesions(bootstrap: dict[str, Any]) -> str:
+    if bootstrap["resampled"] == "lesions":
+        return f"of {bootstrap['clusters']} lesions"
+    return f"of lesions that are not known; the intervals resample {bootstrap['resampled']}"

@@ -14,6 +14,7 @@ from hamjax.commands.arguments import make_parser
 from hamjax.config import Config
 from hamjax.config.topics import DataConfig
 from hamjax.data.classes import CLASSES
+from hamjax.data.lesions import lesion_facts
 from hamjax.data.sources.dataverse import download
 from hamjax.training.setup.plan import prepare_data
 
@@ -44,8 +45,13 @@ def main(words: Sequence[str]) -> None:
     )
     dataset = prepare_data(Config(data=config))
     counts = dict(zip(CLASSES, dataset.metadata.class_counts().tolist(), strict=True))
-    lesions = len(set(dataset.metadata.lesion_id.tolist()))
-    print(f"ready: {len(dataset.metadata):,} images of {lesions:,} lesions, {dataset.images_note}")
+    unknown = lesion_facts(dataset.metadata)["unknown"]
+    lesions = (
+        f"of {len(set(dataset.metadata.lesion_id.tolist())):,} lesions"
+        if not unknown
+        else (f"(lesions not known for {unknown:,}: a split of them can leak)")
+    )
+    print(f"ready: {len(dataset.metadata):,} images {lesions}, {dataset.images_note}")
     print("per class: " + ", ".join(f"{dx} {n:,}" for dx, n in counts.items()))
     print(f"fingerprint {dataset.fingerprint}")
     if dataset.dropped:

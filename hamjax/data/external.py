@@ -95,13 +95,15 @@ def describe_external(facts: dict[str, Any]) -> str:
     """Say first what was trained on, too, and then what is not scored.
 
     Args:
-        facts: of an `ExternalSet`, and of its `overlap`: `images, lesions, checked_by, ids`.
+        facts: of an `ExternalSet`, and of its `overlap`: `images, lesions, unknown, checked_by, ids`.
     """
     overlap = facts["overlap"]
-    found = f"{overlap['images']} of {facts['scored']} images, of {overlap['lesions']} lesions: "
+    of_lesions = "" if overlap["lesions"] is None else f", of {overlap['lesions']} lesions"
+    found = f"{overlap['images']} of {facts['scored']} images{of_lesions}: "
     lines = [
         f"overlap with training and validation, by {overlap['checked_by']}: "
-        + (found + name_some(overlap["ids"]) if overlap["images"] else "none found"),
+        + (found + name_some(overlap["ids"]) if overlap["images"] else "none found")
+        + (f"; not known for {overlap['unknown']:,} images, as lesions are not known" if overlap["unknown"] else ""),
         f"external set, {facts['layout']} labels: {facts['scored']:,} of {facts['labelled']:,} images are scored",
     ]
     for name in NOT_SCORED:

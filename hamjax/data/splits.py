@@ -1,31 +1,21 @@
 """Splits: the partition of every image, drawn by lesion.
 
-A split is an array of `train`, `val` or `test`, one entry for each image. No lesion, and no known pair of
-near-duplicates, is ever in two partitions.
+A split is an array of `train`, `val` or `test`, one entry for each image. No lesion that is known, and no known pair
+of near-duplicates, is ever in two partitions. Images whose lesions are not known are drawn one by one.
 """
 
 import csv
-import dataclasses
 import hashlib
 import io
 
 import numpy as np
 
 from hamjax.data.classes import CLASSES
+from hamjax.data.lesions import TEST, TRAIN, VAL, duplicate_rows, lesion_groups
 from hamjax.data.metadata import Metadata
 
-TRAIN, VAL, TEST = "train", "val", "test"
 PARTITIONS = (TRAIN, VAL, TEST)
 SPLITS = ("paper", "honest", "fold0", "fold1", "fold2", "fold3", "fold4")
-
-# Pairs of images that show one lesion under two lesion ids: the published list
-# `newly_discovered_duplicates.csv` of the corrected skin image data sets
-# (Scientific Data 12:196, 2025), as numbers of ISIC_00xxxxx.
-NEAR_DUPLICATES = (
-    (33481, 33421), (33556, 32634), (29152, 33173), (29036, 27027), (27820, 28209), (27689, 32647),
-    (30906, 24879), (33391, 34186), (25226, 30074), (26087, 25664), (24736, 29748), (24770, 27811),
-    (27162, 29061), (24602, 32283), (29625, 24629), (30000, 31392), (24437, 31299), (33374, 33417),
-)  # fmt: skip
 
 
 def make_split(metadata: Metadata, name: str, *, seed: int = 101, stratify: bool = True) -> np.ndarray:
@@ -61,55 +51,6 @@ def make_split(metadata: Metadata, name: str, *, seed: int = 101, stratify: bool
     return np.select([is_test, is_val], [TEST, VAL], TRAIN)
 
 
-def lesion_groups(metadata: Metadata) -> np.ndarray:
-    """Return the number of each image's lesion, near-duplicates merged: [N] int64."""
-    _, groups = np.unique(metadata.lesion_id, return_inverse=True)
-    # The whole lesion of one image joins that of the other: a lesion of a pair may have further images.
-    for a, b in _duplicate_rows(metadata):
-        groups[groups == groups[b]] = groups[a]
-    return groups
-
-
-def leak_meter(metadata: Metadata, split: np.ndarray) -> dict[str, dict[str, int]]:
-    """Count per class the test images whose lesion is also trained on.
-
-    Returns:
-        For each class `test` (images) and `leaked` (of them); both zero is possible.
-    """
-    groups = lesion_groups(metadata)
-    is_test = split == TEST
-    leaked = is_test & np.isin(groups, groups[split == TRAIN])
-    return {
-        dx: {
-            "test": int((is_test & (metadata.label == k)).sum()),
-            "leaked": int((leaked & (metadata.label == k)).sum()),
-        }
-        for k, dx in enumerate(CLASSES)
-    }
-
-
-def overlap(tested: Metadata, metadata: Metadata, split: np.ndarray) -> np.ndarray:
-    """Find external images whose lesion is in a run's training or validation part.
-
-    Args:
-        tested: M images from elsewhere. Where one is known to the run by its id, the run's lesion id
-            counts; otherwise its own.
-        metadata: the run's N images.
-        split: [N] partition names; `train` and `val` count.
-
-    Returns:
-        [M] unicode, the lesion; empty where it is in neither part.
-    """
-    # A copy of the data set from elsewhere may have no lesion ids; for images that the run knows, the run has them.
-    known = dict(zip(metadata.image_id.tolist(), metadata.lesion_id.tolist(), strict=True))
-    own = zip(tested.image_id.tolist(), tested.lesion_id.tolist(), strict=True)
-    tested = dataclasses.replace(tested, lesion_id=np.array([known.get(image, lesion) for image, lesion in own]))
-    columns = {k: np.concatenate([v, metadata.columns()[k]]) for k, v in tested.columns().items()}
-    groups = lesion_groups(Metadata(**columns))
-    seen = np.isin(groups[: len(tested)], groups[len(tested) :][split != TEST])
-    return np.where(seen, tested.lesion_id, "")
-
-
 def split_counts(metadata: Metadata, split: np.ndarray) -> dict[str, dict[str, int]]:
     """Count images per partition and class."""
     return {
@@ -133,18 +74,12 @@ def fingerprint(metadata: Metadata, split: np.ndarray) -> str:
     return hashlib.sha256(split_csv(metadata, split).encode()).hexdigest()
 
 
-def _duplicate_rows(metadata: Metadata) -> list[tuple[int, int]]:
-    row = {image_id: i for i, image_id in enumerate(metadata.image_id.tolist())}
-    pairs = [(f"ISIC_{a:07d}", f"ISIC_{b:07d}") for a, b in NEAR_DUPLICATES]
-    return [(row[a], row[b]) for a, b in pairs if a in row and b in row]
-
-
 def _paper(metadata: Metadata, rng: np.random.Generator, stratify: bool) -> np.ndarray:
     _, lesion, size = np.unique(metadata.lesion_id, return_inverse=True, return_counts=True)
     single = size[lesion] == 1
     # The twin of a near-duplicate may be anywhere, so these images stay in the training part.
     drawable = single.copy()
-    drawable[[i for pair in _duplicate_rows(metadata) for i in pair]] = False
+    drawable[[i for pair in duplicate_rows(metadata) for i in pair]] = False
     split = np.full(len(metadata), TRAIN, dtype="<U5")
     for stratum in _strata(metadata, stratify):
         # The quota counts all one-image lesions, as the paper did: near-duplicates were not known then.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hamjax.config import Config
-from hamjax.data import splits
+from hamjax.data import lesions, splits
 from hamjax.data.dataset import Dataset
 from hamjax.data.external import ExternalSet, describe_external, read_external
 from hamjax.evaluation.ensemble import Ensemble, Workdirs
@@ -153,7 +153,7 @@ def _report(
         experiment.rows(partition),
         partition,
         facts=facts,
-        leaks=experiment.leaks() if partition == splits.TEST else {},
+        leaks=experiment.leaks(),
         explain=explain,
         validation=(experiment.dataset.metadata.label[experiment.rows(splits.VAL)], logits[splits.VAL]),
     )
@@ -180,13 +180,16 @@ def _overlap(runs: list[TrainedRun], external: ExternalSet) -> dict[str, Any]:
     """Return which images show a lesion in the training or validation part of any of the runs."""
     metadata = external.metadata
     # Over all runs: averaged predictions have seen what any of them has.
-    lesion = np.full(len(metadata), "")
+    lesion, certain = np.full(len(metadata), ""), np.ones(len(metadata), bool)
     for run in runs:
-        lesion = np.where(lesion == "", splits.overlap(metadata, *read_split(run.workdir)), lesion)
-    by_lesion = (metadata.lesion_id != metadata.image_id).any()
+        found, known = lesions.overlap(metadata, *read_split(run.workdir))
+        lesion, certain = np.where(lesion == "", found, lesion), certain & known
+    seen = lesion != ""
+    by_lesion = lesions.known_lesions(metadata.image_id, metadata.lesion_id).any()
     return {
-        "images": int((lesion != "").sum()),
-        "lesions": len(set(lesion[lesion != ""].tolist())),
+        "images": int(seen.sum()),
+        "lesions": len(set(lesion[seen].tolist())) if certain.all() else None,
+        "unknown": int((~seen & ~certain).sum()),
         "checked_by": "image and lesion id" if by_lesion else "image id",
-        "ids": metadata.image_id[lesion != ""].tolist(),
+        "ids": metadata.image_id[seen].tolist(),
     }

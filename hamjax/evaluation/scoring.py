@@ -11,7 +11,7 @@ import numpy as np
 
 from hamjax.data.classes import CLASSES
 from hamjax.data.dataset import Dataset
-from hamjax.data.splits import lesion_groups
+from hamjax.data.lesions import Leaks, known_lesions, lesion_groups, unit_of_resampling
 from hamjax.evaluation.metrics.bootstrap import bootstrap_intervals, rate_interval
 from hamjax.evaluation.metrics.calibration import calibration_report
 from hamjax.evaluation.metrics.classification import (
@@ -25,8 +25,11 @@ from hamjax.evaluation.metrics.ranking import one_vs_rest, operating_points
 from hamjax.evaluation.metrics.subgroups import subgroup_tables
 from hamjax.evaluation.metrics.worst_errors import worst_errors
 
-Leaks = dict[str, dict[str, int]]
 Validation = tuple[np.ndarray, np.ndarray]
+LEAKED = {
+    "leaked": "test images show a lesion that was learned or chosen from",
+    "val_leaked": "validation images show a lesion that was trained on",
+}
 Explain = Callable[[list[dict[str, Any]]], tuple[np.ndarray, np.ndarray]]
 
 
@@ -94,13 +97,14 @@ def make_report(
         rows: [N] indices into it.
         partition: what the set is called.
         facts: `model`, `split`, `checkpoint`, `params_total` and so on, passed into the summary.
-        leaks: of `hamjax.data.splits.leak_meter`; empty where it does not apply.
+        leaks: of `hamjax.data.lesions.leak_meter`; empty where it does not apply.
         explain: finds the images and heat maps of the worst errors.
         validation: labels [M] and logits [M, 7] to fit a temperature on; without them the summary has no
             calibration.
     """
     report, labels, probabilities = score(logits, dataset, rows)
     table, lesions = dataset.metadata.select(rows), lesion_groups(dataset.metadata)[rows]
+    known = known_lesions(dataset.metadata.image_id, dataset.metadata.lesion_id)[rows]
     predicted = probabilities.argmax(1)
     summary = {
         "partition": partition,
@@ -108,10 +112,10 @@ def make_report(
         "images_dropped": list(dataset.dropped),
         **facts,
         **report,
-        **_with_intervals(report["per_class"], labels, probabilities, lesions),
+        **_with_intervals(report["per_class"], labels, probabilities, lesions, known),
         "isic": isic_scores(labels, probabilities, CLASSES),
         "operating_points": _operating_points(labels, probabilities, lesions),
-        "subgroups": subgroup_tables(labels, predicted, lesions, table.columns(), CLASSES),
+        "subgroups": subgroup_tables(labels, predicted, lesions, known, table.columns(), CLASSES),
         "worst_errors": worst_errors(labels, probabilities, table.image_id, CLASSES),
         "leaks": leaks,
         "alarms": _alarms(report, leaks, dataset, facts),
@@ -122,11 +126,12 @@ def make_report(
 
 
 def _with_intervals(
-    per_class: dict[str, Any], labels: np.ndarray, probabilities: np.ndarray, lesions: np.ndarray
+    per_class: dict[str, Any], labels: np.ndarray, probabilities: np.ndarray, lesions: np.ndarray, known: np.ndarray
 ) -> dict[str, Any]:
     """Return `macro_auc`, `intervals`, `bootstrap`, and `per_class` with what ranking and resampling add."""
     ranked = one_vs_rest(labels, probabilities, CLASSES)
     drawn = bootstrap_intervals(labels, probabilities, lesions, CLASSES)
+    drawn["bootstrap"]["resampled"] = unit_of_resampling(known)
     rows = {dx: row | ranked["per_class"][dx] | {"intervals": drawn["per_class"][dx]} for dx, row in per_class.items()}
     return {**drawn, "macro_auc": ranked["macro_auc"], "per_class": rows}
 
@@ -151,8 +156,15 @@ def _alarms(report: dict[str, Any], leaks: Leaks, dataset: Dataset, facts: dict[
         alarms.append(f"overlap: {overlap['images']} images show a lesion that was learned or chosen from")
     if collapsed := collapse_warning(report):
         alarms.append(f"collapse: {collapsed}")
-    if leaked := sum(row["leaked"] for row in leaks.values()):
-        alarms.append(f"leak: {leaked} test images show a lesion that was trained on")
+    for key, which in LEAKED.items():
+        if leaked := sum(row[key] or 0 for row in leaks.values()):
+            alarms.append(f"leak: {leaked} {which}")
+    lesions = facts.get("lesions", {"unknown": 0})
+    if lesions["unknown"] and leaks:
+        alarms.append(
+            f"lesions: not known for {lesions['unknown']:,} of {lesions['images']:,} images, and so not whether test "
+            "images show lesions that were trained on"
+        )
     if dataset.dropped:
         alarms.append(f"incomplete data: {len(dataset.dropped)} images were missing or undecodable")
     return alarms

@@ -15,8 +15,9 @@ from hamjax.report.terminal import table as lay_out
 NOT_RUN = "not run"
 LEGEND = (
     "ours: the mean over seeds ± their standard deviation (number of seeds). 95% CI: for the draw of test images, a "
-    "percentile bootstrap of 1,000 resamples of lesions (a class with under 20 images: Wilson's, and none of its F1); "
-    "over seeds the mean of their ends, as if all erred on the same images. It does not hold the noise of the seed.",
+    "percentile bootstrap of 1,000 resamples of lesions, or of images where lesions are not known (a class with under "
+    "20 images: Wilson's, and none of its F1); over seeds the mean of their ends, as if all erred on the same images. "
+    "It does not hold the noise of the seed.",
     "noise: inside if the 95% interval of ours minus the published figure holds zero, else above or below; from ours "
     "and Wilson's interval of the published figure on a test part of 1,103 images as the paper describes it (akiec 30, "
     "bcc 35, bkl 88, df 8, nv 883, mel 46, vasc 13), its rounding added. Only the paper protocol is marked: the others "

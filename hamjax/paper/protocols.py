@@ -18,6 +18,15 @@ TESTED_ON = {
     "honest": "15% of the images, by lesion",
     "folds": "every image once, by the fold it was not trained in (grouped by lesion, near-duplicates merged)",
 }
+TESTED_ON_IMAGES = {
+    "paper": "a fifth of the images of which no other of the same lesion is known",
+    "honest": "15% of the images",
+    "folds": "every image once, by the fold that it was not trained in",
+}
+UNKNOWN = (
+    "Lesions are not known for all images; the others were drawn one by one. Whether a lesion is both trained on and "
+    "tested on is not known, and the intervals resample {resampled}, so they can be too narrow."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +60,17 @@ def make_block(protocol: str, models: Sequence[str], results: Sequence[Result]) 
         f"{TITLES[model]} {result.strategy.upper()} (the paper: {' or '.join(map(str.upper, best_strategies(model)))})"
         for model, result in best.items()
     ]
-    lines = [f"Protocol {protocol}: tested on {TESTED_ON[protocol]}."]
+    lines = []
     if results:
-        report = results[0].reports[0]
+        report, lesions = results[0].reports[0], results[0].lesions
+        tested = TESTED_ON[protocol] if lesions is not None else TESTED_ON_IMAGES[protocol]
+        shown = "" if lesions is None else f" of {lesions:,} lesions"
+        lines.append(f"Protocol {protocol}: tested on {tested}.")
+        if lesions is None:
+            lines.append(UNKNOWN.format(resampled=results[0].resampled))
         top = max(report["per_class"], key=lambda dx: report["per_class"][dx]["support"])
         lines.append(
-            f"{report['n']:,} test images of {results[0].lesions:,} lesions. Majority baseline: always {top} scores "
+            f"{report['n']:,} test images{shown}. Majority baseline: always {top} scores "
             f"accuracy {report['majority_baseline_accuracy']:.3f}, balanced accuracy "
             f"{report['majority_baseline_balanced_accuracy']:.3f}."
         )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hamjax.data.classes import CLASSES, PAPER_ORDER
+from hamjax.data.lesions import count_lesions, unit_of_resampling
 from hamjax.evaluation.metrics.bootstrap import bootstrap_intervals
 from hamjax.evaluation.metrics.classification import classification_report
 from hamjax.paper.cells import Cell, read_state
@@ -48,7 +49,8 @@ class Result:
         validation: the best balanced accuracy on validation, the mean over seeds and folds.
         reports: of each seed what `classification_report` says of the test images, all folds'
             together, and the `bootstrap_intervals` of that.
-        lesions: that the test images show.
+        lesions: how many the test images show; None where not all are known.
+        resampled: what the intervals rest on; see `unit_of_resampling`.
     """
 
     model: str
@@ -57,7 +59,8 @@ class Result:
     seeds: tuple[int, ...]
     validation: float
     reports: tuple[dict[str, Any], ...]
-    lesions: int
+    lesions: int | None
+    resampled: str
 
     def score(self, metric: str, column: str) -> Score:
         """Return the mean over the seeds.
@@ -104,11 +107,12 @@ def read_results(cells: Sequence[Cell]) -> list[Result]:
 
 
 def _read_result(model: str, strategy: str, complete: dict[int, list[Cell]]) -> Result:
-    reports, lesions = [], np.array([])
+    reports, lesions, known = [], np.array([]), np.array([], bool)
     for folds in complete.values():
         tested = [read_predictions(cell.workdir) for cell in folds]
-        labels, probabilities, lesions = (
-            np.concatenate([getattr(fold, name) for fold in tested]) for name in ("labels", "probabilities", "lesions")
+        labels, probabilities, lesions, known = (
+            np.concatenate([getattr(fold, name) for fold in tested])
+            for name in ("labels", "probabilities", "lesions", "known")
         )
         report = classification_report(labels, probabilities, CLASSES)
         reports.append(report | {"sure": bootstrap_intervals(labels, probabilities, lesions, CLASSES)})
@@ -119,7 +123,8 @@ def _read_result(model: str, strategy: str, complete: dict[int, list[Cell]]) -> 
         seeds=tuple(complete),
         validation=float(np.mean([_best_validation(cell) for folds in complete.values() for cell in folds])),
         reports=tuple(reports),
-        lesions=len(np.unique(lesions)),
+        lesions=count_lesions(lesions, known),
+        resampled=unit_of_resampling(known),
     )
 
 

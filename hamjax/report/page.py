@@ -16,6 +16,7 @@ STYLE = Path(__file__).with_name("page.css")
 ALARM_ANCHORS = {
     "collapse": "confusion",
     "leak": "leak-meter",
+    "lesions": "leak-meter",
     "incomplete data": "missing-data",
     "overlap": "external",
 }

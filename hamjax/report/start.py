@@ -1,9 +1,10 @@
 """What a run says before its first step."""
 
 from hamjax.data.classes import CLASSES, PAPER_ORDER
+from hamjax.data.lesions import lesion_facts
 from hamjax.data.sampling import STRATEGIES
-from hamjax.data.splits import PARTITIONS, TRAIN, leak_meter, split_counts
-from hamjax.report.terminal import table
+from hamjax.data.splits import PARTITIONS, TRAIN, split_counts
+from hamjax.report.terminal import as_known, lesions_unknown, table, with_total
 from hamjax.training.setup.experiment import Experiment
 
 
@@ -19,9 +20,9 @@ def describe_start(experiment: Experiment) -> str:
     rows.append(["an epoch", sum(resampled.values()), *(resampled[dx] for dx in PAPER_ORDER)])
     weights = dict(zip(CLASSES, experiment.class_weights.tolist(), strict=True))
     rows.append(["class weight", "", *(f"{weights[dx]:.3f}" for dx in PAPER_ORDER)])
-    leaks = leak_meter(metadata, experiment.split)
-    rows.append(["leaked test images", sum(v["leaked"] for v in leaks.values()),
-                 *(leaks[dx]["leaked"] for dx in PAPER_ORDER)])  # fmt: skip
+    leaks = experiment.leaks()
+    for title, key in (("leaked test images", "leaked"), ("leaked val images", "val_leaked")):
+        rows.append([title, *(as_known(counted) for counted in with_total(leaks, key))])
     top = max(counts[TRAIN], key=lambda dx: counts[TRAIN][dx])
     baseline = counts["test"][top] / totals["test"]
     return "\n".join(
@@ -30,6 +31,7 @@ def describe_start(experiment: Experiment) -> str:
             f"split {config.data.split}: train/val/test {totals['train']}/{totals['val']}/{totals['test']}",
             f"strategy {config.sampling.strategy}: {balancing}: {sum(resampled.values()):,} images an epoch",
             table(["", "all", *PAPER_ORDER], rows),
+            *lesions_unknown(lesion_facts(metadata)),
             f"majority baseline: always {top} scores accuracy {baseline:.3f}, balanced accuracy "
             f"{1 / sum(n > 0 for n in counts['test'].values()):.3f} on test",
             f"{config.model.name}: {experiment.steps_per_epoch:,} steps an epoch of "

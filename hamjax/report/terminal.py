@@ -10,6 +10,42 @@ SCORES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "mac
           "macro_auc": "macro AUC"}  # fmt: skip
 
 
+NOT_KNOWN = "not known"
+# What intervals rest on, by what was resampled; the count is of lesions, or of lesions and images.
+RESAMPLED = {
+    "lesions": "{clusters:,} lesions with all their images",
+    "images": "single images, not of lesions, which are not known: images of one lesion count as independent, so the "
+    "intervals can be too narrow",
+    "lesions and images": "lesions with all their images, or of single images where the lesion is not known: these "
+    " count as independent, so the intervals can be too narrow",
+}
+
+
+def as_known(count: int | None) -> str:
+    """Return a count as text, or that it is not known."""
+    return NOT_KNOWN if count is None else f"{count:,}"
+
+
+def with_total(leaks: Mapping[str, Mapping[str, int | None]], key: str) -> list[int | None]:
+    """Return a column of the leak meter: all classes, then each in the order of the paper's tables.
+
+    What is found in some classes is shown as the total, as far as it goes, where others are not known.
+    """
+    column = [leaks[dx].get(key) for dx in PAPER_ORDER]
+    found = sum(count or 0 for count in column)
+    return [None if None in column and not found else found, *column]
+
+
+def lesions_unknown(lesions: Mapping[str, int]) -> list[str]:
+    """Return the line that says so where lesions are not known; see `hamjax.data.lesions.lesion_facts`."""
+    if not lesions.get("unknown"):
+        return []
+    return [
+        f"lesions: not known for {lesions['unknown']:,} of {lesions['images']:,} images. These are drawn one by one: "
+        "images of one lesion can be in several parts"
+    ]
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return cells laid out in columns, the first to the left, the rest to the right."""
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
@@ -30,7 +66,7 @@ def format_summary(summary: dict[str, Any], folder: Path) -> str:
         # Its "overall" column is the accuracy in every row: the paper averages over images.
         rows.append([name, *(f"{per_class[dx][name]:.2f}" for dx in PAPER_ORDER), f"{overall:.2f}"])
     rows.append(["images", *(per_class[dx]["support"] for dx in PAPER_ORDER), summary["n"]])
-    checkpoint = summary["checkpoint"]
+    checkpoint, resampled = summary["checkpoint"], summary.get("bootstrap", {}).get("resampled", "lesions")
     what = "images from elsewhere, trained on" if "external" in summary else f"{summary['partition']} of"
     views = "" if summary.get("tta", "none") == "none" else ", mean of the eight flips and quarter turns"
     lines = [
@@ -45,6 +81,7 @@ def format_summary(summary: dict[str, Any], folder: Path) -> str:
         table(["", *PAPER_ORDER, "overall"], rows),
         "",
         table(["", "score", "95% interval", "majority baseline"], _scores(summary)),
+        *([f"intervals: resample {resampled}, as lesions are not known"] if resampled != "lesions" else []),
         f"images: {summary['images_note']}",
         *(f"ALARM {alarm}" for alarm in summary["alarms"]),
         f"report {folder}",

@@ -93,6 +93,7 @@ def test_the_command_matches_images_by_id_and_writes_what_it_prints(
     assert program.run("compare", *runs, "--json", tmp_path / "comparison.json") == 0
     labels, poor, better, lesions = _pair(60)
     expected = compare(labels, poor, better, lesions)
+    expected["bootstrap"]["resampled"] = "lesions"
     written = json.loads((tmp_path / "comparison.json").read_text())
     assert written == {"first": "cnn poor, seed 0", "second": "cnn better, seed 0", **expected}
     printed = capsys.readouterr().out

@@ -12,6 +12,7 @@ from hamjax.evaluation.metrics.intervals import wilson_interval
 from hamjax.evaluation.metrics.subgroups import age_bands, subgroup_tables
 
 N = 400
+ALL_KNOWN = np.ones(N, bool)
 Columns = dict[str, np.ndarray]
 Answers = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -41,7 +42,7 @@ def answers() -> Answers:
 
 def test_a_subgroup_is_judged_by_its_images_alone(columns: Columns, answers: Answers) -> None:
     labels, predicted, lesions = answers
-    rows = subgroup_tables(labels, predicted, lesions, columns, CLASSES, resamples=100)["sex"]
+    rows = subgroup_tables(labels, predicted, lesions, ALL_KNOWN, columns, CLASSES, resamples=100)["sex"]
     assert [row["group"] for row in rows] == ["female", "male"]
     for row in rows:
         of_it = columns["sex"] == row["group"]
@@ -63,7 +64,7 @@ def test_a_subgroup_is_judged_by_its_images_alone(columns: Columns, answers: Ans
 def test_few_images_get_wilsons_interval_and_no_melanoma_none(columns: Columns) -> None:
     labels = np.full(N, 5)
     predicted = np.where(np.arange(N) % 4 == 0, 4, 5)
-    row = subgroup_tables(labels, predicted, np.arange(N), columns, CLASSES, resamples=50)["localization"][1]
+    row = subgroup_tables(labels, predicted, np.arange(N), ALL_KNOWN, columns, CLASSES, resamples=50)["localization"][1]
     assert (row["group"], row["n"]) == ("ear", 12)
     assert row["accuracy_interval"] == pytest.approx(wilson_interval(9, 12))
     assert row["melanoma_sensitivity"] is row["melanoma_interval"] is None
@@ -71,7 +72,7 @@ def test_few_images_get_wilsons_interval_and_no_melanoma_none(columns: Columns) 
 
 def test_unknown_comes_last_and_a_column_that_is_all_unknown_has_no_rows(columns: Columns, answers: Answers) -> None:
     labels, predicted, lesions = answers
-    tables = subgroup_tables(labels, predicted, lesions, columns, CLASSES, resamples=20)
+    tables = subgroup_tables(labels, predicted, lesions, ALL_KNOWN, columns, CLASSES, resamples=20)
     assert tables["dataset"] == []
     assert [row["group"] for row in tables["localization"]] == ["back", "ear", "face", "unknown"]
     assert [row["group"] for row in tables["age"]] == ["0-19", "20-39", "40-59", "60-79", "80+", "unknown"]
@@ -86,7 +87,7 @@ def test_age_bands_hold_their_ends() -> None:
 
 
 def test_demographics_count_images_and_describe_known_ages(columns: Columns) -> None:
-    found = demographics(np.arange(N) // 2, columns)
+    found = demographics(np.arange(N) // 2, ALL_KNOWN, columns)
     assert (found["images"], found["lesions"], found["age"]["unknown"]) == (N, N // 2, 8)
     assert found["age"]["mean"] == pytest.approx(np.nanmean(columns["age"]))
     assert found["age"]["sd"] == pytest.approx(np.nanstd(columns["age"], ddof=1))
@@ -97,5 +98,5 @@ def test_demographics_count_images_and_describe_known_ages(columns: Columns) -> 
 
 
 def test_demographics_without_an_age_say_so(columns: Columns) -> None:
-    found = demographics(np.arange(N), columns | {"age": np.full(N, np.nan)})
+    found = demographics(np.arange(N), ALL_KNOWN, columns | {"age": np.full(N, np.nan)})
     assert found["age"] == {"mean": None, "sd": None, "unknown": N}

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from hamjax.config import Config, make_config
-from hamjax.data import splits
+from hamjax.data import lesions, splits
 from hamjax.data.classes import CLASSES
 from hamjax.data.demographics import demographics
 from hamjax.data.external import read_labels
@@ -79,7 +79,7 @@ def use(folder: Path) -> None:
         read_labels(case / "labels.csv")
     elif case.name == "run":
         metadata, split = read_split(case)
-        splits.overlap(metadata, metadata, split)
+        lesions.overlap(metadata, metadata, split)
         splits.split_counts(metadata, split)
     else:
         metadata = LocalSource(case, allow_missing=True).metadata
@@ -106,7 +106,8 @@ def _plan(metadata: Metadata) -> None:
     metadata.fingerprint()
     for split in ("paper", "honest", "fold3"):
         make_plan(make_config(model="cnn", strategy="s5", data__split=split), metadata)
-    demographics(splits.lesion_groups(metadata), metadata.columns())
+    known = lesions.known_lesions(metadata.image_id, metadata.lesion_id)
+    demographics(lesions.lesion_groups(metadata), known, metadata.columns())
 
 
 def _cell(rng: Random, rows: Rows) -> None:

@@ -49,21 +49,27 @@ def _summary() -> dict[str, Any]:
         **report,
         "loss": mean_cross_entropy(labels, probabilities),
         "intervals": {name: _interval(report[name]) for name in scores},
-        "bootstrap": {"resamples": 1000, "level": 0.95, "clusters": 1103},
+        "bootstrap": {"resamples": 1000, "level": 0.95, "clusters": 1103, "resampled": "lesions"},
         "isic": isic_scores(labels, probabilities, CLASSES),
         "operating_points": [point | {"interval": _interval(point["sensitivity"])} for point in points],
         "calibration": calibration_report(labels, logits, labels, 2 * logits),
         "subgroups": {key: [_subgroup(rng, name) for name in names] for key, names in GROUPS.items()},
         "demographics": {part: _demographics(rng, n) for part, n in (("train", 7809), ("val", 1103), ("test", 1103))},
         "worst_errors": [_error(k) for k in range(12)],
-        "leaks": {dx: {"test": n, "leaked": 0} for dx, n in SUPPORTS.items()},
+        "leaks": {dx: {"test": n, "leaked": 0, "val": n, "val_leaked": 0} for dx, n in SUPPORTS.items()},
         "alarms": [],
     }
 
 
 def external_overlap() -> dict[str, Any]:
     """Return what a summary says of an external set that shares lesions with training."""
-    overlap = {"images": 3, "lesions": 2, "checked_by": "image and lesion id", "ids": ["ISIC_0024306", "ISIC_0024307"]}
+    overlap = {
+        "images": 3,
+        "lesions": 2,
+        "unknown": 0,
+        "checked_by": "image and lesion id",
+        "ids": ["ISIC_0024306", "ISIC_0024307"],
+    }
     return {
         "layout": "ham10000", "labelled": 60, "scored": 57, "unreadable": ["ISIC_0000001", "ISIC_0000002"],
         "without_image": ["ISIC_0035068"], "unlabelled": [], "overlap": overlap,
@@ -97,6 +103,7 @@ def _facts() -> dict[str, Any]:
         "images_dropped": [],
         "split": {"name": "paper", "fingerprint": "ab" * 32,
                   "counts": {"train": counts, "val": dict(SUPPORTS), "test": dict(SUPPORTS)}},
+        "lesions": {"images": 10_015, "unknown": 0},
         "data_fingerprint": "cd" * 32,
         "sampling": {"epoch_counts": counts, "class_weights": dict.fromkeys(CLASSES, 1.0)},
         "params_total": 25_756_711,

@@ -24,6 +24,7 @@ def subgroup_tables(
     labels: np.ndarray,
     predicted: np.ndarray,
     lesions: np.ndarray,
+    known: np.ndarray,
     columns: Mapping[str, np.ndarray],
     classes: tuple[str, ...],
     *,
@@ -40,6 +41,7 @@ def subgroup_tables(
         labels: [N] int.
         predicted: [N] int.
         lesions: [N] int or str.
+        known: [N] bool, whether it is known which lesion it is.
         columns: `COLUMNS`, each [N]: `age` in years with NaN, the others text.
         classes: names of the labels; `mel` is the melanoma.
         resamples: of the lesions of a subgroup.
@@ -49,7 +51,8 @@ def subgroup_tables(
     Returns:
         A list for each column, empty where all is unknown; a row a subgroup, with `unknown` last: `group, n,
         lesions, accuracy, accuracy_interval, balanced_accuracy, balanced_accuracy_interval, melanomas,
-        melanoma_sensitivity, melanoma_interval`, the last two None where there is no melanoma.
+        melanoma_sensitivity, melanoma_interval`, the last two None where there is no melanoma, `lesions` where not all
+        are known.
     """
     melanoma = labels == classes.index("mel")
     correlation = correctness_correlation(labels, predicted, lesions)  # a subgroup alone says too little of it
@@ -61,7 +64,8 @@ def subgroup_tables(
             of_it = groups == group
             bootstrap = ClusterBootstrap(lesions[of_it], resamples=resamples, seed=seed, level=level)
             row = _judge(bootstrap, labels[of_it], predicted[of_it], melanoma[of_it], correlation)
-            rows.append({"group": group, **row})
+            counted = bootstrap.clusters if known[of_it].all() else None
+            rows.append({"group": group, "n": int(of_it.sum()), "lesions": counted, **row})
         tables[name] = rows
     return tables
 
@@ -78,8 +82,6 @@ def _judge(
     right = labels == predicted
     intervals = accuracy_intervals(bootstrap, labels, predicted, correlation)
     return {
-        "n": len(labels),
-        "lesions": bootstrap.clusters,
         "accuracy": float(right.mean()),
         "accuracy_interval": intervals["accuracy"],
         "balanced_accuracy": float(np.mean([right[labels == label].mean() for label in np.unique(labels)])),

@@ -1,6 +1,6 @@
 """Whose images: where they come from, who is in which part, and what the parts share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -8,6 +8,7 @@ from markupsafe import Markup
 from hamjax.data.classes import PAPER_ORDER
 from hamjax.report.evidence import Block, Evidence, Section
 from hamjax.report.markup import NOT_RECORDED, NOTHING, facts, grouped_table, note, paragraph, picture, table
+from hamjax.report.terminal import NOT_KNOWN, as_known, with_total
 
 # Tschandl et al. 2018, doi:10.1038/sdata.2018.161: abstract, and "Methods".
 COLLECTION = (
@@ -27,13 +28,22 @@ RULES = {
     "fold": "A fifth of the images, class by class, is tested on, a tenth validates, the rest is trained on; five such "
     "folds cover the data set.",
 }
+PAPER_RULE_OF_UNKNOWN = (
+    "Validation and test are each a fifth of the images of which no other of the same lesion is known, class by class; "
+    "all other images are trained on."
+)
 DISJOINT = (
     "Drawn by lesion, the 18 published near-duplicate pairs kept together: no lesion is in two parts. There are no "
     "patient ids."
 )
-LEAKY = "Lesions of the test part are in the training part as well: see the leak meter."
+UNKNOWN = (
+    "Lesions are not known for {unknown:,} of {images:,} images, which were drawn one by one: whether images of one "
+    "lesion are in two parts is not known. There are no patient ids."
+)
+LEAKY = "Lesions of one part are in another as well: see the leak meter."
 GROUPS = {"sex": "sex", "localization": "site", "dx_type": "diagnosis by", "dataset": "source"}
-OVERLAPS = {"images": "images that were trained on", "lesions": "lesions that were trained on"}
+OVERLAPS = {"images": "images of trained lesions, found", "lesions": "lesions that were trained on"}
+LEAKS = {"leaked": ("test", "the training or validation part"), "val_leaked": ("val", "the training part")}
 
 
 def data_section(evidence: Evidence) -> Section:
@@ -92,13 +102,24 @@ def _partitions(evidence: Evidence) -> Markup:
         caption = "Images per class, before and after balancing"
         drawn = picture(evidence.pictures["class_histogram"], alternative, caption)
     rule = RULES.get("fold" if name.startswith("fold") else name, "")
-    is_leaky = any(row["leaked"] for row in evidence.summary.get("leaks", {}).values())
+    if name == "paper" and evidence.summary.get("lesions", {}).get("unknown"):
+        rule = PAPER_RULE_OF_UNKNOWN
     return (
-        paragraph(Markup("Split <strong>{}</strong>. {} {}").format(name, rule, LEAKY if is_leaky else DISJOINT))
+        paragraph(Markup("Split <strong>{}</strong>. {} {}").format(name, rule, _disjointness(evidence.summary)))
         + table("Images by class and partition", ["class", *counts], rows)
         + note(Markup("Split fingerprint <code>{}</code>").format(split["fingerprint"]))
         + drawn
     )
+
+
+def _disjointness(summary: Mapping[str, Any]) -> str:
+    """Say whether parts share lesions; of a summary without the facts, nothing."""
+    lesions = summary.get("lesions")
+    if any(row.get(key) for row in summary.get("leaks", {}).values() for key in LEAKS):
+        return LEAKY
+    if lesions is None:
+        return ""
+    return UNKNOWN.format(**lesions) if lesions["unknown"] else DISJOINT
 
 
 def _demographics(summary: Mapping[str, Any]) -> Markup:
@@ -106,7 +127,7 @@ def _demographics(summary: Mapping[str, Any]) -> Markup:
     if not parts:
         return NOTHING
     everything: dict[str, list[list[object]]] = {
-        "size": [[key, *(part[key] for part in parts.values())] for key in ("images", "lesions")],
+        "size": [[key, *(as_known(part[key]) for part in parts.values())] for key in ("images", "lesions")],
         "age, years": [
             ["mean (SD)", *(_age(part["age"]) for part in parts.values())],
             ["unknown", *(_share(part["age"]["unknown"], part["images"]) for part in parts.values())],
@@ -137,10 +158,22 @@ def _leaks(summary: Mapping[str, Any]) -> Markup:
     leaks = summary.get("leaks")
     if not leaks:
         return NOTHING
-    tested, leaked = (sum(row[key] for row in leaks.values()) for key in ("test", "leaked"))
-    rows = [["all", tested, leaked], *([dx, leaks[dx]["test"], leaks[dx]["leaked"]] for dx in PAPER_ORDER)]
-    said = f"{leaked:,} of {tested:,} test images show a lesion that was also trained on."
-    return paragraph(said) + table("Leaks by class", ["class", "test images", "of a trained lesion"], rows)
+    kept = {key: which for key, which in LEAKS.items() if all(key in row for row in leaks.values())}
+    columns, said = [], []
+    for key, (part, where) in kept.items():
+        found = with_total(leaks, key)
+        total = sum(row[part] for row in leaks.values())
+        columns += [[total, *(leaks[dx][part] for dx in PAPER_ORDER)], [as_known(count) for count in found]]
+        said.append(_leaks_said(found, f"{total:,} {part} images show a lesion of {where}"))
+    header = [title for part, where in kept.values() for title in (f"{part} images", f"of a lesion of {where}")]
+    rows = [list(row) for row in zip(("all", *PAPER_ORDER), *columns, strict=True)]
+    return paragraph(" ".join(said)) + table("Leaks by class", ["class", *header], rows)
+
+
+def _leaks_said(found: Sequence[int | None], what: str) -> str:
+    if found[0] is None:
+        return f"How many of {what} is {NOT_KNOWN}, since lesions are not known."
+    return f"{'At least ' if None in found else ''}{found[0]:,} of {what}."
 
 
 def _missing(summary: Mapping[str, Any]) -> Markup:
@@ -162,7 +195,9 @@ def _external(external: Mapping[str, Any]) -> Markup:
         names = external.get(key, [])
         rows[key.replace("_", " ")] = f"{len(names)}: {', '.join(names)}" if names else "none"
     if overlap:
-        rows |= {label: overlap[key] for key, label in OVERLAPS.items()}
+        rows |= {label: as_known(overlap[key]) for key, label in OVERLAPS.items()}
+        if overlap.get("unknown"):
+            rows["images for which it is not known"] = f"{overlap['unknown']:,}, as lesions are not known"
         rows["overlap checked by"] = overlap["checked_by"]
         if overlap["ids"]:
             rows["overlapping images"] = ", ".join(overlap["ids"])

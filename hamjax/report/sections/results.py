@@ -8,7 +8,7 @@ from markupsafe import Markup
 from hamjax.data.classes import CLASS_NAMES, PAPER_ORDER
 from hamjax.report.evidence import Block, Evidence, Section
 from hamjax.report.markup import NOTHING, join, note, paragraph, picture, score, table
-from hamjax.report.terminal import SCORES
+from hamjax.report.terminal import RESAMPLED, SCORES
 
 ISIC = {"accuracy": "accuracy", "sensitivity": "sensitivity", "specificity": "specificity", "dice": "Dice",
         "ppv": "PPV", "npv": "NPV", "auc": "AUC", "auc_sens_80": "AUC, TPR over .8",
@@ -53,9 +53,11 @@ def _overall(summary: Mapping[str, Any]) -> Markup:
 def _uncertainty(bootstrap: Mapping[str, Any] | None) -> Markup:
     if bootstrap is None:
         return NOTHING
+    unit = bootstrap.get("resampled", "lesions")
+    drawn = RESAMPLED[unit].format(clusters=bootstrap["clusters"]) if unit in RESAMPLED else unit
     return paragraph(
         f"{bootstrap['level']:.0%} intervals: percentile bootstrap, {bootstrap['resamples']:,} resamples of "
-        f"{bootstrap['clusters']:,} lesions with all their images. †: Wilson's interval, where few images would make "
+        f"{drawn}. †: Wilson's interval, where few images would make "
         "the bootstrap's too narrow. They cover the draw of the images tested on, not the training seed. "
         "A score without one has too few images for it. —: undefined."
     )

@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from hamjax.report.evidence import Block, Evidence, Section
 from hamjax.report.markup import NOTHING, grouped_table, note, score
+from hamjax.report.terminal import as_known
 
 TITLES = {"age": "age, years", "sex": "sex", "localization": "site", "dataset": "source", "dx_type": "diagnosis by"}
 
@@ -41,7 +42,7 @@ def _subgroups(summary: Mapping[str, Any]) -> Markup:
 
 def _row(row: Mapping[str, Any], overall: Mapping[str, float | None]) -> list[object]:
     return [
-        Markup("{}<small>{:,} images of {:,} lesions</small>").format(row["group"], row["n"], row["lesions"]),
+        Markup("{}<small>{:,} images, lesions: {}</small>").format(row["group"], row["n"], as_known(row["lesions"])),
         *(score(row[name], row.get(f"{name}_interval"), overall[name]) for name in SCORES),
         score(row["melanoma_sensitivity"], row.get("melanoma_interval"), overall["melanoma_sensitivity"])
         + Markup("<small>of {:,}</small>").format(row["melanomas"]),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hamjax.data.classes import CLASSES
+from hamjax.data.lesions import known_lesions
 from hamjax.data.tables import read_table
 from hamjax.runtime.errors import UserError
 from hamjax.training.run_directory.resolved_block import wrong_names
@@ -38,6 +39,7 @@ class TestPredictions:
         labels: [N] indices into `CLASSES`.
         probabilities: [N, 7] float64.
         lesions: [N] lesion ids.
+        known: [N] bool, whether it is known which lesion an image shows.
     """
 
     __test__ = False  # the name is not a test's
@@ -46,6 +48,7 @@ class TestPredictions:
     labels: np.ndarray
     probabilities: np.ndarray
     lesions: np.ndarray
+    known: np.ndarray
 
 
 def read_predictions(workdir: Path) -> TestPredictions:
@@ -56,12 +59,13 @@ def read_predictions(workdir: Path) -> TestPredictions:
     """
     try:
         rows = sorted(read_table(workdir / "report" / "predictions_test.csv"), key=lambda row: row["image_id"])
-        lesion_of = {row["image_id"]: row["lesion_id"] for row in read_table(workdir / "split.csv")}
+        lesion_of = _read_lesions(workdir / "split.csv")
         return TestPredictions(
             image_id=[row["image_id"] for row in rows],
             labels=np.array([CLASSES.index(row["dx"]) for row in rows]),
             probabilities=np.array([[float(row[dx]) for dx in CLASSES] for row in rows]),
-            lesions=np.array([lesion_of[row["image_id"]] for row in rows]),
+            lesions=np.array([lesion_of[row["image_id"]][0] for row in rows]),
+            known=np.array([lesion_of[row["image_id"]][1] for row in rows]),
         )
     except UserError as error:  # of `read_table`, whose advice to fetch the table again does not fit what a run wrote
         raise UserError(unfinished(workdir, str(error).rpartition(";")[0])) from error
@@ -75,3 +79,11 @@ def unfinished(workdir: Path, found: str) -> str:
         f"{workdir}: expected a finished run (report/test.json, report/predictions_test.csv, split.csv), got {found}; "
         "let it end, or remove its report/ and start the same command again."
     )
+
+
+def _read_lesions(path: Path) -> dict[str, tuple[str, bool]]:
+    """Return each image's lesion and whether it is known, by image id."""
+    rows = read_table(path)
+    images, lesions = ([row[name] for row in rows] for name in ("image_id", "lesion_id"))
+    known = known_lesions(np.array(images), np.array(lesions)).tolist()
+    return dict(zip(images, zip(lesions, known, strict=True), strict=True))

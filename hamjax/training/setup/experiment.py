@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from hamjax.config import Config
-from hamjax.data import splits
+from hamjax.data import lesions, splits
 from hamjax.data.classes import CLASSES
 from hamjax.data.dataset import Dataset
 from hamjax.data.demographics import demographics
@@ -105,9 +105,9 @@ class Experiment(Plan):
         """Return the data-set rows of `train`, `val` or `test`."""
         return np.flatnonzero(self.split == partition)
 
-    def leaks(self) -> dict[str, dict[str, int]]:
-        """Count the test images of a lesion that is trained on; see `leak_meter`."""
-        return splits.leak_meter(self.dataset.metadata, self.split)
+    def leaks(self) -> lesions.Leaks:
+        """Count the test and validation images of a lesion that was learned from; see `leak_meter`."""
+        return lesions.leak_meter(self.dataset.metadata, self.split)
 
     def facts(self, state: TrainState) -> dict[str, Any]:
         """Return what a report says of the set-up."""
@@ -120,10 +120,9 @@ class Experiment(Plan):
         return facts | {"sampling": sampling, "demographics": whom}
 
     def _demographics(self, partition: str) -> dict[str, Any]:
-        rows = self.rows(partition)
-        return demographics(
-            splits.lesion_groups(self.dataset.metadata)[rows], self.dataset.metadata.select(rows).columns()
-        )
+        metadata, rows = self.dataset.metadata, self.rows(partition)
+        known = lesions.known_lesions(metadata.image_id, metadata.lesion_id)
+        return demographics(lesions.lesion_groups(metadata)[rows], known[rows], metadata.select(rows).columns())
 
 
 def run_facts(
@@ -139,6 +138,7 @@ def run_facts(
             "fingerprint": splits.fingerprint(metadata, split),
             "counts": splits.split_counts(metadata, split),
         },
+        "lesions": lesions.lesion_facts(metadata),
         "data_fingerprint": data_fingerprint,
         **parameter_counts(config, state),
     }
