@@ -151,7 +151,7 @@ def _report(experiment: Experiment, loop: Loop, predictor: Predictor) -> EvalRep
     )
     if result is None:  # all steps are taken and saved
         raise PreemptedError(
-            f"stopped by SIGTERM at step {loop.step} of {experiment.num_steps}, before the report; the state is saved. "
+            f"stopped by SIGTERM at step {loop.step} of {experiment.plan.num_steps}, before the report; the state is saved. "
             "Start the same command again to resume."
         )
     with all_or_none():
@@ -184,7 +184,7 @@ def _set_up(config: Config, workdir: Path, *, fresh: bool) -> tuple[Experiment, 
         file = locate_weights(config) if fresh else None
         experiment = build_experiment(config)
         state = experiment.initial_state(file)
-    require_usable(config.train.steps_per_dispatch, experiment.steps_per_epoch, experiment.num_steps)
+    require_usable(config.train.steps_per_dispatch, experiment.plan.steps_per_epoch, experiment.plan.num_steps)
     # All of `train` and `eval`, though not all of it changes a result: with another K or batch a process would wait
     # for the others.
     topics = config.result_keys() | {name: config.to_dict()[name] for name in ("train", "eval")}
@@ -202,7 +202,7 @@ def _set_up(config: Config, workdir: Path, *, fresh: bool) -> tuple[Experiment, 
         require_alike({"starting weights": weights["sha256"]})
     with all_or_none():
         if is_first():
-            split = splits.split_csv(experiment.dataset.metadata, experiment.split)
+            split = splits.split_csv(experiment.dataset.metadata, experiment.plan.split)
             resolved = experiment.resolved.record(weights)
             write_facts(workdir, config, experiment.fingerprints(), split, resolved)
     return experiment, state

@@ -98,9 +98,9 @@ def reliability(calibration: Mapping[str, Any]) -> Figure:
 def class_histogram(experiment: Experiment) -> Figure:
     """Draw images per class before and after the strategy (Table 1 and Figure 2)."""
     order = [CLASSES.index(dx) for dx in PAPER_ORDER]
-    train = experiment.dataset.metadata.label[experiment.split == TRAIN]
+    train = experiment.dataset.metadata.label[experiment.plan.split == TRAIN]
     before = np.bincount(train, minlength=len(CLASSES))[order]
-    after, everything = experiment.counts[order], experiment.dataset.metadata.class_counts()[order]
+    after, everything = experiment.plan.counts[order], experiment.dataset.metadata.class_counts()[order]
     figure = Figure(figsize=(WIDTH, 6.4), layout="constrained")
     axes = figure.subplots()
     series = (("data set", everything, GREY), ("training part", before, BLUE), ("an epoch", after, ORANGE))
@@ -123,7 +123,7 @@ def sample_sheet(experiment: Experiment, columns: int = 8) -> Figure:
     pitch = size + max(size // 20, 1)
     sheet = np.full((len(PAPER_ORDER) * pitch, columns * pitch, 3), 255, np.uint8)
     for i, dx in enumerate(PAPER_ORDER):
-        rows = np.flatnonzero((labels == CLASSES.index(dx)) & (experiment.split == TRAIN))
+        rows = np.flatnonzero((labels == CLASSES.index(dx)) & (experiment.plan.split == TRAIN))
         for j, row in enumerate(rng.permutation(rows)[:columns]):
             shown = np.array(images[row])
             if augmentation is not None:

@@ -11,14 +11,14 @@ from hamjax.training.setup.experiment import Experiment
 def describe_start(experiment: Experiment) -> str:
     """Say who is trained on, after which strategy, at what weights, against which baseline."""
     config, metadata = experiment.config, experiment.dataset.metadata
-    counts = split_counts(metadata, experiment.split)
+    counts = split_counts(metadata, experiment.plan.split)
     totals = {part: sum(counts[part].values()) for part in PARTITIONS}
     strategy = STRATEGIES[config.sampling.strategy]
     balancing = strategy.summary.format(threshold=config.sampling.threshold)
     rows: list[list[object]] = [[part, totals[part], *(counts[part][dx] for dx in PAPER_ORDER)] for part in PARTITIONS]
-    resampled = dict(zip(CLASSES, experiment.counts.tolist(), strict=True))
+    resampled = dict(zip(CLASSES, experiment.plan.counts.tolist(), strict=True))
     rows.append(["an epoch", sum(resampled.values()), *(resampled[dx] for dx in PAPER_ORDER)])
-    weights = dict(zip(CLASSES, experiment.class_weights.tolist(), strict=True))
+    weights = dict(zip(CLASSES, experiment.plan.class_weights.tolist(), strict=True))
     rows.append(["class weight", "", *(f"{weights[dx]:.3f}" for dx in PAPER_ORDER)])
     leaks = experiment.leaks()
     for title, key in (("leaked test images", "leaked"), ("leaked val images", "val_leaked")):
@@ -34,8 +34,8 @@ def describe_start(experiment: Experiment) -> str:
             *lesions_unknown(lesion_facts(metadata)),
             f"majority baseline: always {top} scores accuracy {baseline:.3f}, balanced accuracy "
             f"{1 / sum(n > 0 for n in counts['test'].values()):.3f} on test",
-            f"{config.model.name}: {experiment.steps_per_epoch:,} steps an epoch of "
-            f"{config.train.global_batch_size} images, {experiment.num_steps:,} in all, on "
+            f"{config.model.name}: {experiment.plan.steps_per_epoch:,} steps an epoch of "
+            f"{config.train.global_batch_size} images, {experiment.plan.num_steps:,} in all, on "
             f"{experiment.mesh.size} x {experiment.mesh.devices.flat[0].device_kind}",
             _describe_sharing(experiment),
         ]

@@ -43,7 +43,7 @@ def write_report(folder: Path, report: EvalReport, experiment: Experiment | None
     drawn = {"confusion_matrix": figures.confusion_matrix(summary)}
     if experiment is not None:
         drawn |= {
-            "training_curves": figures.training_curves(lines, experiment.steps_per_epoch),
+            "training_curves": figures.training_curves(lines, experiment.plan.steps_per_epoch),
             "class_histogram": figures.class_histogram(experiment),
             "sample_sheet": figures.sample_sheet(experiment),
         }

@@ -90,14 +90,14 @@ class Loop:
     def run(self) -> None:
         """Take every step that is left."""
         experiment, resolved = self.experiment, self.experiment.resolved
-        with Progress(experiment.num_steps, self.step, shown=is_first()) as self.progress:
+        with Progress(experiment.plan.num_steps, self.step, shown=is_first()) as self.progress:
             if self.stop():  # before the step is compiled
                 self._preempt()
             # The end of an epoch is saved before it is validated, so a run can be resumed in between.
             if self.step and self._epoch_ends():
                 self._validate()
             plan = plan_dispatches(
-                self.step, experiment.num_steps, experiment.steps_per_epoch, resolved.steps_per_dispatch
+                self.step, experiment.plan.num_steps, experiment.plan.steps_per_epoch, resolved.steps_per_dispatch
             )
             stream = batches(experiment.train_source(), start=self.step, num_threads=resolved.num_threads)
             chunks = prefetch(stack_batches(stream, plan), split_batch(experiment.mesh, axis=1))
@@ -144,13 +144,13 @@ class Loop:
             self._preempt()
 
     def _epoch_ends(self) -> bool:
-        return self.step % self.experiment.steps_per_epoch == 0 or self.step == self.experiment.num_steps
+        return self.step % self.experiment.plan.steps_per_epoch == 0 or self.step == self.experiment.plan.num_steps
 
     def _save_is_due(self, before: int) -> bool:
         """Return whether `checkpoint_every_steps` are over. They are counted from the epoch's start, since the end of
         an epoch is saved anyway: counted from the run's, a save could follow it by a few steps.
         """
-        begin = before - before % self.experiment.steps_per_epoch
+        begin = before - before % self.experiment.plan.steps_per_epoch
         return crosses(self.experiment.config.train.checkpoint_every_steps, before - begin, self.step - begin)
 
     def _minutes_are_over(self) -> bool:
@@ -228,7 +228,7 @@ class Loop:
             self.save()
         self.checkpoints.wait()
         raise PreemptedError(
-            f"stopped by SIGTERM at step {self.step} of {self.experiment.num_steps}; the state is saved. "
+            f"stopped by SIGTERM at step {self.step} of {self.experiment.plan.num_steps}; the state is saved. "
             "Start the same command again to resume."
         )
 
@@ -241,4 +241,4 @@ class Loop:
 
     def _epoch(self) -> int:
         """Return the epoch of the last step taken, from 1."""
-        return max(self.step - 1, 0) // self.experiment.steps_per_epoch + 1
+        return max(self.step - 1, 0) // self.experiment.plan.steps_per_epoch + 1

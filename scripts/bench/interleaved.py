@@ -46,7 +46,7 @@ class Interleaved:
         held = self._take_held(max(1, round(taken / self._per_dispatch)))
         # What is due at the end of an epoch, a save among it, comes after this call: it is in the window that begins
         # there, and not in one that ends there.
-        if not crosses(self._loop.experiment.steps_per_epoch, max(self._opened_at - 1, 0), step - 1):
+        if not crosses(self._loop.experiment.plan.steps_per_epoch, max(self._opened_at - 1, 0), step - 1):
             self.windows.append({"real": real, "held": held, "data_wait_share": waited, "waits": self._waits})
         self._waits, self._opened_at, self._opened = [], step, time.perf_counter()
 
@@ -74,7 +74,7 @@ def summarize(
     windows = timed.windows[warm_up:]
     if not windows:
         raise UserError(
-            f"expected windows in which no epoch ends, got epochs of {experiment.steps_per_epoch} steps; use a smaller "
+            f"expected windows in which no epoch ends, got epochs of {experiment.plan.steps_per_epoch} steps; use a smaller "
             "--window, a smaller --batch-size or more images."
         )
     waits = [wait for window in windows for wait in window["waits"]]

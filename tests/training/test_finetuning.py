@@ -157,7 +157,7 @@ def test_the_backbone_joins_in_after_freeze_epochs_also_when_resumed(small: Tiny
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 def test_an_unfrozen_backbone_has_a_fresh_adam(small: Tiny, optimizer: str) -> None:
     experiment = build_experiment(small(model__freeze_epochs=1, optimizer__name=optimizer, optimizer__weight_decay=0.0))
-    frozen, params = experiment.steps_per_epoch, jax.device_get(experiment.initial_state().params)
+    frozen, params = experiment.plan.steps_per_epoch, jax.device_get(experiment.initial_state().params)
     rng = np.random.default_rng(0)
 
     def drawn(path: Any, leaf: np.ndarray) -> np.ndarray:

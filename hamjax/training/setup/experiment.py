@@ -32,13 +32,14 @@ from hamjax.training.step import StepSettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Experiment(Plan):
-    """What a run works with: its plan, and what carries it out.
+class Experiment:
+    """What a run works with.
 
     Attributes:
         config: as given.
         resolved: what it leaves to the program.
         dataset: prepared images, N of them.
+        plan: of its data: split, epochs, steps.
         mesh: of all devices.
         model: a Flax module.
         tx: an optax transformation.
@@ -47,6 +48,7 @@ class Experiment(Plan):
     config: Config
     resolved: Resolved
     dataset: Dataset
+    plan: Plan
     mesh: Mesh
     model: Any
     tx: optax.GradientTransformation
@@ -58,7 +60,7 @@ class Experiment(Plan):
 
     def frozen_at(self, step: int) -> str:
         """Return what of the network the step after `step` leaves as it is."""
-        return frozen_at(self.config, step // self.steps_per_epoch)
+        return frozen_at(self.config, step // self.plan.steps_per_epoch)
 
     def train_source(self) -> TrainSource:
         """Return the stream of training batches."""
@@ -66,10 +68,10 @@ class Experiment(Plan):
         return TrainSource(
             images=self.dataset.images,
             labels=self.dataset.metadata.label,
-            epoch_rows=self.epoch_rows,
+            epoch_rows=self.plan.epoch_rows,
             batch_size=config.train.global_batch_size,
-            steps_per_epoch=self.steps_per_epoch,
-            num_steps=self.num_steps,
+            steps_per_epoch=self.plan.steps_per_epoch,
+            num_steps=self.plan.num_steps,
             seed=config.train.seed,
             augmentation=augmentation_of(config),
             pixels=config.data.augment_on == "host",
@@ -82,15 +84,15 @@ class Experiment(Plan):
             StepSettings(
                 learning_rate=np.float32(learning_rate),
                 seed=np.uint32(self.config.train.seed),
-                class_weights=self.class_weights,
-                log_prior=log_prior(self.counts, self.class_weights),
+                class_weights=self.plan.class_weights,
+                log_prior=log_prior(self.plan.counts, self.plan.class_weights),
             ),
             self.mesh,
         )
 
     def schedule(self) -> Schedule:
         """Return the learning rate at its start."""
-        return schedule_of(self.config, self.steps_per_epoch, self.num_steps)
+        return schedule_of(self.config, self.plan.steps_per_epoch, self.plan.num_steps)
 
     def identity(self) -> dict[str, Any]:
         """Return what a checkpoint of this run is recognised by."""
@@ -98,23 +100,23 @@ class Experiment(Plan):
 
     def fingerprints(self) -> dict[str, str]:
         """Return what the data and the split are recognised by."""
-        split = splits.fingerprint(self.dataset.metadata, self.split)
+        split = splits.fingerprint(self.dataset.metadata, self.plan.split)
         return {"data_fingerprint": self.dataset.fingerprint, "split_fingerprint": split}
 
     def rows(self, partition: str) -> np.ndarray:
         """Return the data-set rows of `train`, `val` or `test`."""
-        return np.flatnonzero(self.split == partition)
+        return np.flatnonzero(self.plan.split == partition)
 
     def leaks(self) -> lesions.Leaks:
         """Count the test and validation images of a lesion that was learned from; see `leak_meter`."""
-        return lesions.leak_meter(self.dataset.metadata, self.split)
+        return lesions.leak_meter(self.dataset.metadata, self.plan.split)
 
     def facts(self, state: TrainState) -> dict[str, Any]:
         """Return what a report says of the set-up."""
-        facts = run_facts(self.config, self.dataset.metadata, self.split, self.dataset.fingerprint, state)
+        facts = run_facts(self.config, self.dataset.metadata, self.plan.split, self.dataset.fingerprint, state)
         sampling = {
-            "epoch_counts": dict(zip(CLASSES, self.counts.tolist(), strict=True)),
-            "class_weights": dict(zip(CLASSES, self.class_weights.tolist(), strict=True)),
+            "epoch_counts": dict(zip(CLASSES, self.plan.counts.tolist(), strict=True)),
+            "class_weights": dict(zip(CLASSES, self.plan.class_weights.tolist(), strict=True)),
         }
         whom = {part: self._demographics(part) for part in splits.PARTITIONS}
         return facts | {"sampling": sampling, "demographics": whom}
@@ -172,10 +174,10 @@ def build_experiment(config: Config, say: Say = print) -> Experiment:
         config=config,
         resolved=resolved,
         dataset=dataset,
+        plan=plan,
         mesh=mesh,
         model=make_network(config, resolved),
         tx=tx,
-        **vars(plan),
     )
 
 
