@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hamjax.commands.arguments import make_parser
+from hamjax.commands.figure_data import figure_data
 from hamjax.config import KEYS
 from hamjax.evaluation.evaluate import evaluate_external, evaluate_run
-from hamjax.report import format_summary, write_report
+from hamjax.report.terminal import format_summary
+from hamjax.report.write import write_report
 from hamjax.runtime.compiler import enable_compilation_cache
 from hamjax.runtime.distributed import connect, is_first, only_first_speaks, peers_needed
 
@@ -57,10 +59,11 @@ def main(words: Sequence[str]) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     asked = {"checkpoint": args.checkpoint, "tta": args.tta}
     if args.images:
-        report, experiment = evaluate_external(args.workdir, args.images, args.labels, **asked), None
+        report, drawn_from = evaluate_external(args.workdir, args.images, args.labels, **asked), None
     else:
         where = {"source_dir": args.source_dir, "data_dir": args.data_dir}
         report, experiment = evaluate_run(args.workdir, split=args.split or "test", **where, **asked)
+        drawn_from = figure_data(experiment)
     if is_first():
-        write_report(Path(args.out), report, experiment, Path(args.workdir[0]))
+        write_report(Path(args.out), report, Path(args.workdir[0]), drawn_from)
     print(format_summary(report.summary, Path(args.out)))

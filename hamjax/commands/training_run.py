@@ -6,13 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hamjax import report
+from hamjax.commands.figure_data import figure_data
+from hamjax.commands.start import describe_start
 from hamjax.config import Config, validate
 from hamjax.data import splits
 from hamjax.evaluation.evaluate import report_partition
 from hamjax.evaluation.metrics.classification import collapse_warning
 from hamjax.evaluation.predictor import Predictor
 from hamjax.evaluation.scoring import EvalReport, score
+from hamjax.report.terminal import format_summary
+from hamjax.report.write import write_report
 from hamjax.runtime.compiler import enable_compilation_cache
 from hamjax.runtime.devices import local_copy, put_replicated
 from hamjax.runtime.distributed import (
@@ -94,13 +97,13 @@ def train(
         require_shared(workdir)
         stop = held.enter_context(StopRequest())
         if finished := from_first(read_summary(workdir)):
-            print(report.format_summary(finished, workdir / "report"))
+            print(format_summary(finished, workdir / "report"))
             return None
         print(f"run directory {workdir}")
         print(f"compilation cache {enable_compilation_cache(config.runtime.compilation_cache)}")
         fresh = from_first(not steps_in(workdir / "checkpoints" / "last"))
         experiment, state = _set_up(config, workdir, fresh=fresh)
-        print(report.describe_start(experiment))
+        print(describe_start(experiment))
         checkpoints = held.enter_context(Checkpoints(workdir / "checkpoints", experiment.identity()))
         predictor = Predictor(experiment.resolved, experiment.model, experiment.mesh)
         loop = Loop(experiment, state, checkpoints, workdir, stop, _validation_of(experiment, predictor), on_dispatch)
@@ -151,13 +154,13 @@ def _report(experiment: Experiment, loop: Loop, predictor: Predictor) -> EvalRep
     )
     if result is None:  # all steps are taken and saved
         raise PreemptedError(
-            f"stopped by SIGTERM at step {loop.step} of {experiment.plan.num_steps}, before the report; the state is saved. "
-            "Start the same command again to resume."
+            f"stopped by SIGTERM at step {loop.step} of {experiment.plan.num_steps}, before the report; the state is "
+            "saved. Start the same command again to resume."
         )
     with all_or_none():
         if is_first():
-            report.write_report(loop.workdir / "report", result, experiment, loop.workdir)
-    print(report.format_summary(result.summary, loop.workdir / "report"))
+            write_report(loop.workdir / "report", result, loop.workdir, figure_data(experiment))
+    print(format_summary(result.summary, loop.workdir / "report"))
     return result
 
 

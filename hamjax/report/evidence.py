@@ -1,10 +1,28 @@
-"""What a page is made from, and what it is made of."""
+"""The data behind the HTML page (Evidence) and its figures, and its building blocks (Section, Block, Exhibit)."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
+
+
+@dataclasses.dataclass(frozen=True)
+class FigureData:
+    """What the figures of a run's data and training are drawn from.
+
+    Attributes:
+        strategy: its name.
+        steps_per_epoch: to turn steps into epochs.
+        counts: [7] images per class, by what they are counted in: the data set, the training part, a training epoch.
+        samples: training images of each of the seven classes as the network sees them, each [n, S, S, 3] uint8.
+    """
+
+    strategy: str
+    steps_per_epoch: int
+    counts: Mapping[str, np.ndarray]
+    samples: Sequence[np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The paper's figures, drawn from a run, and the ones it should have had."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,11 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from hamjax.data.augment import augment, draw_transforms
 from hamjax.data.classes import CLASSES, PAPER_ORDER
-from hamjax.data.splits import TRAIN
-from hamjax.training.setup.experiment import Experiment
-from hamjax.training.setup.parts import augmentation_of
 
 # Told apart by everyone, and in grey by their lightness (Okabe and Ito 2002).
 BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#555555"
@@ -95,41 +91,40 @@ def reliability(calibration: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def class_histogram(experiment: Experiment) -> Figure:
-    """Draw images per class before and after the strategy (Table 1 and Figure 2)."""
+def class_histogram(counts: Mapping[str, np.ndarray], strategy: str) -> Figure:
+    """Draw images per class before and after the strategy (the paper's Table 1 and Figure 2).
+
+    Args:
+        counts: see `FigureData`; three at most.
+        strategy: its name.
+    """
     order = [CLASSES.index(dx) for dx in PAPER_ORDER]
-    train = experiment.dataset.metadata.label[experiment.plan.split == TRAIN]
-    before = np.bincount(train, minlength=len(CLASSES))[order]
-    after, everything = experiment.plan.counts[order], experiment.dataset.metadata.class_counts()[order]
     figure = Figure(figsize=(WIDTH, 6.4), layout="constrained")
     axes = figure.subplots()
-    series = (("data set", everything, GREY), ("training part", before, BLUE), ("an epoch", after, ORANGE))
-    for k, (label, counts, colour) in enumerate(series):
-        bars = axes.barh(np.arange(len(order)) + 0.28 * (k - 1), counts, 0.27, label=label, color=colour)
+    for k, ((label, counted), colour) in enumerate(zip(counts.items(), (GREY, BLUE, ORANGE), strict=False)):
+        bars = axes.barh(np.arange(len(order)) + 0.28 * (k - 1), counted[order], 0.27, label=label, color=colour)
         axes.bar_label(bars, fmt="{:,.0f}", fontsize=8, padding=2)
     axes.set_yticks(range(len(order)), PAPER_ORDER)
     axes.invert_yaxis()
     axes.margins(x=0.15)
-    axes.set(xlabel="images", title=f"Images per class, strategy {experiment.config.sampling.strategy}")
+    axes.set(xlabel="images", title=f"Images per class, strategy {strategy}")
     axes.legend()
     return figure
 
 
-def sample_sheet(experiment: Experiment, columns: int = 8) -> Figure:
-    """Show training images of every class as the network sees them, augmented (Figure 1)."""
-    augmentation, images = augmentation_of(experiment.config), experiment.dataset.images
-    size, labels = images.shape[1], experiment.dataset.metadata.label
-    rng = np.random.default_rng(experiment.config.train.seed)
+def sample_sheet(samples: Sequence[np.ndarray], columns: int = 8) -> Figure:
+    """Show training images of every class as the network sees them, augmented (the paper's Figure 1).
+
+    Args:
+        samples: see `FigureData`.
+        columns: images of a class, at most.
+    """
+    size = samples[0].shape[1]
     pitch = size + max(size // 20, 1)
     sheet = np.full((len(PAPER_ORDER) * pitch, columns * pitch, 3), 255, np.uint8)
     for i, dx in enumerate(PAPER_ORDER):
-        rows = np.flatnonzero((labels == CLASSES.index(dx)) & (experiment.plan.split == TRAIN))
-        for j, row in enumerate(rng.permutation(rows)[:columns]):
-            shown = np.array(images[row])
-            if augmentation is not None:
-                drawn = draw_transforms(augmentation, 1, size, rng)
-                augment(images[row], {name: values[0] for name, values in drawn.items()}, shown)
-            sheet[i * pitch : i * pitch + size, j * pitch : j * pitch + size] = shown
+        for j, image in enumerate(samples[CLASSES.index(dx)][:columns]):
+            sheet[i * pitch : i * pitch + size, j * pitch : j * pitch + size] = image
     figure = Figure(figsize=(1.4 * WIDTH, 1.4 * WIDTH * len(PAPER_ORDER) / columns), layout="constrained")
     axes = figure.subplots()
     axes.imshow(sheet)

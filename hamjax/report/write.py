@@ -9,25 +9,24 @@ import numpy as np
 from hamjax.data.classes import CLASSES
 from hamjax.evaluation.metrics.isic import submission_csv
 from hamjax.evaluation.scoring import EvalReport
-from hamjax.report.evidence import Evidence
+from hamjax.report.evidence import Evidence, FigureData
 from hamjax.report.page import page
 from hamjax.runtime.files import write_atomically
 from hamjax.training.run_directory.metrics_log import read_records
 from hamjax.training.run_directory.record import read_facts
-from hamjax.training.setup.experiment import Experiment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def write_report(folder: Path, report: EvalReport, experiment: Experiment | None, workdir: Path) -> None:
+def write_report(folder: Path, report: EvalReport, workdir: Path, figure_data: FigureData | None = None) -> None:
     """Write predictions, figures, the page and the summary.
 
     Args:
         folder: is created where it is missing.
         report: on one partition, whose name the files carry.
-        experiment: that the report is of; None for images from elsewhere.
         workdir: the run directory, which says how the run was made.
+        figure_data: for the figures of the run's data and training; None for images from elsewhere.
 
     Raises:
         UserError: it cannot be written, as on a full disk.
@@ -41,11 +40,11 @@ def write_report(folder: Path, report: EvalReport, experiment: Experiment | None
     records = workdir / "metrics.jsonl"
     lines = read_records(records) if records.exists() else []
     drawn = {"confusion_matrix": figures.confusion_matrix(summary)}
-    if experiment is not None:
+    if figure_data is not None:
         drawn |= {
-            "training_curves": figures.training_curves(lines, experiment.plan.steps_per_epoch),
-            "class_histogram": figures.class_histogram(experiment),
-            "sample_sheet": figures.sample_sheet(experiment),
+            "training_curves": figures.training_curves(lines, figure_data.steps_per_epoch),
+            "class_histogram": figures.class_histogram(figure_data.counts, figure_data.strategy),
+            "sample_sheet": figures.sample_sheet(figure_data.samples),
         }
     if calibration := summary.get("calibration"):
         drawn["reliability"] = figures.reliability(calibration)

@@ -74,8 +74,8 @@ def summarize(
     windows = timed.windows[warm_up:]
     if not windows:
         raise UserError(
-            f"expected windows in which no epoch ends, got epochs of {experiment.plan.steps_per_epoch} steps; use a smaller "
-            "--window, a smaller --batch-size or more images."
+            f"expected windows in which no epoch ends, got epochs of {experiment.plan.steps_per_epoch} steps; use a "
+            "smaller --window, a smaller --batch-size or more images."
         )
     waits = [wait for window in windows for wait in window["waits"]]
     seconds = {kind: [window[kind] for window in windows] for kind in ("real", "held")}

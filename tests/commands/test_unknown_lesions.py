@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hamjax.commands.figure_data import figure_data
 from hamjax.commands.training_run import train
 from hamjax.config import Config
 from hamjax.evaluation.evaluate import evaluate_external, evaluate_run
@@ -95,11 +96,11 @@ def test_nothing_claims_that_lesions_are_apart(
 
     # The other reports of the same run: on validation, and on images from elsewhere.
     for_val, experiment = evaluate_run(cell.workdir, split="val")
-    write_report(tmp_path / "val", for_val, experiment, cell.workdir)
+    write_report(tmp_path / "val", for_val, cell.workdir, figure_data(experiment))
     labels = [(row["image_id"], row["dx"]) for row in _ham_rows(source)[:20]]
     table = write_labels(tmp_path / "labels.csv", "pairs", labels)
     external = evaluate_external(cell.workdir, source, table, say=print)
-    write_report(tmp_path / "external", external, None, cell.workdir)
+    write_report(tmp_path / "external", external, cell.workdir)
     assert set(_numbers(for_val.summary, "leaked", "val_leaked")) == {None}
     assert external.summary["external"]["overlap"]["unknown"] > 0
     for name in ("val", "external"):
