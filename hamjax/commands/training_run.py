@@ -118,7 +118,7 @@ def _validation_of(experiment: Experiment, predictor: Predictor) -> Validate:
     rows = experiment.rows(splits.VAL)
 
     def validate_state(state: TrainState, should_stop: Callable[[], bool]) -> Validation | None:
-        logits = predictor(state, experiment.dataset, rows, should_stop)
+        logits = predictor(state.eval_variables, experiment.dataset, rows, should_stop)
         if logits is None:
             return None
         result, _, _ = score(logits, experiment.dataset, rows)
@@ -147,7 +147,7 @@ def _report(experiment: Experiment, loop: Loop, predictor: Predictor) -> EvalRep
     result = report_partition(
         experiment,
         predictor.with_tta(experiment.config.eval.tta),
-        state,
+        state.eval_variables,
         splits.TEST,
         checkpoint={"name": kind, "step": step},
         should_stop=loop.stop,

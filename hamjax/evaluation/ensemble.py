@@ -13,18 +13,18 @@ from hamjax.data.dataset import Dataset
 from hamjax.evaluation.averaging import average_logits
 from hamjax.evaluation.predictor import Predictor
 from hamjax.evaluation.trained_run import TrainedRun
+from hamjax.models.initialization import Variables
 from hamjax.training.setup.experiment import parameter_counts
-from hamjax.training.state import TrainState
 
 Workdirs = str | Path | Sequence[str | Path]
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A checkpoint of a run: its state, its `name` and `step`."""
+    """A checkpoint of a run: its variables, its `name` and `step`."""
 
     run: TrainedRun
-    state: TrainState
+    variables: Variables
     checkpoint: dict[str, Any]
 
 
@@ -39,7 +39,7 @@ class Ensemble:
 
     Attributes:
         runs: one for each directory.
-        state: of the first checkpoint.
+        variables: of the first checkpoint.
         tta: resolved.
 
     Raises:
@@ -50,7 +50,7 @@ class Ensemble:
         self.runs = [TrainedRun(w) for w in ([workdirs] if isinstance(workdirs, str | Path) else workdirs)]
         asked = [None] if checkpoint is None else [name.strip() for name in checkpoint.split(",")]
         self._members = [Member(run, *run.restore(name)) for run in self.runs for name in asked]
-        self.state = self._members[0].state
+        self.variables = self._members[0].variables
         self.tta = tta or self.runs[0].config.eval.tta
         self._predictor_of = functools.cache(lambda run: Predictor(run.resolved, run.model, run.mesh, self.tta))
 
@@ -63,14 +63,14 @@ class Ensemble:
         """
         logits = []
         for member in self._members:
-            predicted = self._predictor_of(member.run)(member.state, dataset_of(member.run), rows)
+            predicted = self._predictor_of(member.run)(member.variables, dataset_of(member.run), rows)
             assert predicted is not None  # nothing asked it to stop
             logits.append(predicted)
         return logits[0] if len(logits) == 1 else np.asarray(average_logits(jnp.stack(logits), axis=0))
 
     def explain(self, dataset: Dataset, errors: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
         """Explain errors by the first checkpoint alone; see `Predictor.explain`."""
-        return self._predictor_of(self.runs[0]).explain(self.state, dataset, errors)
+        return self._predictor_of(self.runs[0]).explain(self.variables, dataset, errors)
 
     def facts(self) -> dict[str, Any]:
         """Describe the predictor: checkpoint and test-time augmentation; of several members also each, and sums."""
@@ -93,5 +93,5 @@ class Ensemble:
             "strategy": str(config.sampling.strategy),
             "seed": config.train.seed,
             "checkpoint": member.checkpoint,
-            **parameter_counts(config, member.state),
+            **parameter_counts(config, member.variables),
         }

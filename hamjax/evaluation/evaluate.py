@@ -15,42 +15,42 @@ from hamjax.evaluation.ensemble import Ensemble, Workdirs
 from hamjax.evaluation.predictor import Predictor
 from hamjax.evaluation.scoring import EvalReport, Explain, make_report
 from hamjax.evaluation.trained_run import TrainedRun
+from hamjax.models.initialization import Variables
 from hamjax.runtime.errors import UserError
 from hamjax.runtime.say import Say
 from hamjax.training.run_directory.record import read_split, require_same_data
 from hamjax.training.setup.experiment import Experiment, build_experiment
-from hamjax.training.state import TrainState
 
 
 def report_partition(
     experiment: Experiment,
     predictor: Predictor,
-    state: TrainState,
+    variables: Variables,
     partition: str,
     *,
     checkpoint: dict[str, Any],
     should_stop: Callable[[], bool] = lambda: False,
 ) -> EvalReport | None:
-    """Evaluate a state on a partition.
+    """Evaluate a network on a partition.
 
     Args:
         experiment: the run's.
         predictor: of its network.
-        state: to evaluate.
+        variables: `params` and `batch_stats`, on every device.
         partition: `test`, `val` or `train`.
-        checkpoint: where the state is from: its `name` and `step`.
+        checkpoint: where they are from: its `name` and `step`.
         should_stop: asked before every batch; if it returns true the result is None.
     """
     logits = {}
     # Validation as well, for the temperature of calibration. In one order on every process: each pass waits for all.
     for part in dict.fromkeys((partition, splits.VAL)):
-        predicted = predictor(state, experiment.dataset, experiment.rows(part), should_stop)
+        predicted = predictor(variables, experiment.dataset, experiment.rows(part), should_stop)
         if predicted is None:
             return None
         logits[part] = predicted
-    facts = experiment.facts(state) | {"checkpoint": checkpoint, "tta": predictor.tta}
+    facts = experiment.facts(variables) | {"checkpoint": checkpoint, "tta": predictor.tta}
     return _report(
-        experiment, logits, partition, facts, functools.partial(predictor.explain, state, experiment.dataset)
+        experiment, logits, partition, facts, functools.partial(predictor.explain, variables, experiment.dataset)
     )
 
 
@@ -98,7 +98,7 @@ def evaluate_run(
     experiment = set_up(ensemble.runs[0])
     parts = dict.fromkeys((split, splits.VAL))  # in one order on every process
     logits = {part: ensemble.predict(lambda run: set_up(run).dataset, experiment.rows(part)) for part in parts}
-    facts = experiment.facts(ensemble.state) | ensemble.facts()
+    facts = experiment.facts(ensemble.variables) | ensemble.facts()
     explain = functools.partial(ensemble.explain, experiment.dataset)
     return _report(experiment, logits, split, facts, explain), experiment
 
@@ -137,7 +137,7 @@ def evaluate_external(
 
     first, rows = ensemble.runs[0], np.arange(len(external.metadata))
     logits = ensemble.predict(dataset_of, rows)
-    facts = first.facts(ensemble.state) | ensemble.facts() | {"external": facts}
+    facts = first.facts(ensemble.variables) | ensemble.facts() | {"external": facts}
     dataset = dataset_of(first)
     explain = functools.partial(ensemble.explain, dataset)
     return make_report(logits, dataset, rows, "external", facts=facts, leaks={}, explain=explain)

@@ -15,11 +15,11 @@ from hamjax.data.pipeline import EvalSource, batches
 from hamjax.evaluation.averaging import VIEWS
 from hamjax.evaluation.eval_step import make_eval_step
 from hamjax.evaluation.gradcam import grad_cam
+from hamjax.models.initialization import Variables
 from hamjax.models.preprocessing import scale_images
 from hamjax.runtime.devices import local_copy, prefetch, replicated, split_batch
 from hamjax.training.setup.experiment import own_share
 from hamjax.training.setup.resolved import Resolved
-from hamjax.training.state import TrainState
 
 # One is computed while the logits of the other are fetched; more would only take memory.
 IN_FLIGHT = 2
@@ -48,7 +48,7 @@ class Predictor:
         return self if tta == self.tta else Predictor(self._resolved, self._model, self._mesh, tta)
 
     def __call__(
-        self, state: TrainState, dataset: Dataset, rows: np.ndarray, should_stop: Callable[[], bool] = lambda: False
+        self, variables: Variables, dataset: Dataset, rows: np.ndarray, should_stop: Callable[[], bool] = lambda: False
     ) -> np.ndarray | None:
         """Return the logits of some rows, [N, K], in their order.
 
@@ -56,7 +56,7 @@ class Predictor:
         padding cut off by its mask. A batch is sent before the logits of the one before are fetched.
 
         Args:
-            state: its `eval_params` and `eval_batch_stats` are used.
+            variables: `params` and `batch_stats`, on every device.
             dataset: prepared images.
             rows: [N] indices into it.
             should_stop: asked before every batch; if it returns true the result is None.
@@ -69,19 +69,19 @@ class Predictor:
             # Before every batch, as often on every process: they count these questions together.
             if should_stop():
                 return None
-            predicted = self._eval_step(state.eval_params, state.eval_batch_stats, batch["image"])
+            predicted = self._eval_step(variables["params"], variables["batch_stats"], batch["image"])
             in_flight.append(self._gather((predicted, batch["mask"])))
             if len(in_flight) == IN_FLIGHT:
                 logits.append(_fetch(in_flight.popleft()))
         return np.concatenate([*logits, *map(_fetch, in_flight)])
 
     def explain(
-        self, state: TrainState, dataset: Dataset, errors: Sequence[Mapping[str, Any]]
+        self, variables: Variables, dataset: Dataset, errors: Sequence[Mapping[str, Any]]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Find the images of some errors, and what in them spoke for the predicted class (Grad-CAM).
 
         Args:
-            state: its `eval_params` and `eval_batch_stats` are used.
+            variables: `params` and `batch_stats`, on every device.
             dataset: prepared images, those of the errors among them.
             errors: from `worst_errors`.
 
@@ -94,9 +94,9 @@ class Predictor:
             return images, np.zeros(images.shape[:3], np.float32)
         classes = jnp.array([CLASSES.index(error["predicted"]) for error in errors])
         # On one device of each process, without the mesh: few images, and their number need not divide evenly.
-        variables = local_copy({"params": state.eval_params, "batch_stats": state.eval_batch_stats})
+        local = local_copy(variables)
         scaled = scale_images(jnp.asarray(images), self._resolved.input_scale, self._model.dtype)
-        return images, jax.device_get(grad_cam(self._model, variables, scaled, classes))
+        return images, jax.device_get(grad_cam(self._model, local, scaled, classes))
 
 
 def _fetch(sent: tuple[jax.Array, jax.Array]) -> np.ndarray:

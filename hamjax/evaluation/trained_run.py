@@ -6,6 +6,7 @@ from typing import Any
 
 import optax
 
+from hamjax.models.initialization import Variables
 from hamjax.runtime.devices import make_mesh, put_replicated
 from hamjax.runtime.errors import UserError
 from hamjax.training.run_directory.checkpoints import Checkpoints
@@ -13,7 +14,7 @@ from hamjax.training.run_directory.record import read_record, read_split
 from hamjax.training.setup.experiment import run_facts
 from hamjax.training.setup.network import initial_variables, make_network
 from hamjax.training.setup.resolved import resolve
-from hamjax.training.state import TrainState, create_train_state
+from hamjax.training.state import create_train_state
 
 
 class TrainedRun:
@@ -41,14 +42,14 @@ class TrainedRun:
         self.mesh = make_mesh()
         self.model = make_network(self.config, self.resolved)
 
-    def restore(self, asked: str | None = None) -> tuple[TrainState, dict[str, Any]]:
+    def restore(self, asked: str | None = None) -> tuple[Variables, dict[str, Any]]:
         """Read the part of a checkpoint that predicts.
 
         Args:
             asked: `last`, `best` or a step; by default what training reports.
 
         Returns:
-            A state without that of the optimizer, on every device; the checkpoint's `name` and `step`.
+            The variables to evaluate, on every device; the checkpoint's `name` and `step`.
 
         Raises:
             UserError: there is no such checkpoint, it is damaged, or another run's.
@@ -63,12 +64,13 @@ class TrainedRun:
         with Checkpoints(folder, self.record.identity(), read_only=True) as checkpoints:
             kind, step = _find_checkpoint(checkpoints, asked, self.resolved.checkpoint)
             saved = checkpoints.restore_part(kind, step, {"state": kept})
-        return put_replicated(dataclasses.replace(blank, **saved["state"]), self.mesh), {"name": kind, "step": step}
+        restored = dataclasses.replace(blank, **saved["state"])
+        return put_replicated(restored.eval_variables, self.mesh), {"name": kind, "step": step}
 
-    def facts(self, state: TrainState) -> dict[str, Any]:
+    def facts(self, variables: Variables) -> dict[str, Any]:
         """Return what a report says of the set-up, from `split.csv`; see `Experiment.facts`."""
         metadata, split = read_split(self.workdir)
-        return run_facts(self.config, metadata, split, self.record.data_fingerprint, state)
+        return run_facts(self.config, metadata, split, self.record.data_fingerprint, variables)
 
 
 def _find_checkpoint(checkpoints: Checkpoints, asked: str | None, reported: str) -> tuple[str, int]:

@@ -28,14 +28,9 @@ class TrainState:
     ema: Any = flax.struct.field(default_factory=dict)
 
     @property
-    def eval_params(self) -> Any:
-        """The parameters to evaluate and explain: the averages, where they are kept."""
-        return self.ema.get("params", self.params)
-
-    @property
-    def eval_batch_stats(self) -> Any:
-        """The running statistics that belong to `eval_params`."""
-        return self.ema.get("batch_stats", self.batch_stats)
+    def eval_variables(self) -> dict[str, Any]:
+        """The `params` and `batch_stats` to evaluate and explain: the averages, where they are kept."""
+        return {"params": self.params, "batch_stats": self.batch_stats} | self.ema
 
     def is_finite(self) -> bool:
         """Return whether no parameter is NaN or infinite; this waits for the device.

@@ -19,10 +19,8 @@ from hamjax.models.initialization import init_variables
 from hamjax.models.preprocessing import scale_images
 from hamjax.models.registry import create_model
 from hamjax.report.gallery import draw_gallery
-from hamjax.runtime.devices import make_mesh
-from hamjax.training.optimizers import make_optimizer
+from hamjax.runtime.devices import local_copy, make_mesh, put_replicated
 from hamjax.training.setup.resolved import resolve
-from hamjax.training.state import create_train_state
 
 ERROR = {"image_id": "b", "truth": "mel", "predicted": "nv", "probability_of_truth": 0.02,
          "probability_of_predicted": 0.98}  # fmt: skip
@@ -51,21 +49,22 @@ def _dataset(count: int, size: int) -> Dataset:
 def test_an_error_is_explained_by_its_own_image_and_predicted_class() -> None:
     dataset, model = _dataset(5, 16), create_model("cnn")
     predictor = Predictor(resolve(make_config(model="cnn", strategy="s1")), model, make_mesh())
-    state = create_train_state(init_variables(model, image_size=16, seed=0), make_optimizer("adam"))
+    variables = put_replicated(init_variables(model, image_size=16, seed=0), make_mesh())
     errors = [ERROR | {"image_id": "ISIC_0000003"}, ERROR | {"image_id": "ISIC_0000001", "predicted": "bcc"}]
-    images, maps = predictor.explain(state, dataset, errors)
+    images, maps = predictor.explain(variables, dataset, errors)
     np.testing.assert_array_equal(images, dataset.images[[3, 1]])
     scaled = scale_images(jnp.asarray(dataset.images[[3, 1]]), "unit", jnp.float32)
     classes = jnp.array([CLASSES.index("nv"), CLASSES.index("bcc")])
-    np.testing.assert_array_equal(maps, jax.device_get(grad_cam(model, {"params": state.params}, scaled, classes)))
+    expected = grad_cam(model, local_copy({"params": variables["params"]}), scaled, classes)
+    np.testing.assert_array_equal(maps, jax.device_get(expected))
     assert maps.any()
 
 
 def test_where_there_is_no_error_there_is_nothing_to_show() -> None:
     dataset, model = _dataset(2, 16), create_model("cnn")
     predictor = Predictor(resolve(make_config(model="cnn", strategy="s1")), model, make_mesh())
-    state = create_train_state(init_variables(model, image_size=16, seed=0), make_optimizer("adam"))
-    assert draw_gallery(*predictor.explain(state, dataset, []), []) == []
+    variables = init_variables(model, image_size=16, seed=0)
+    assert draw_gallery(*predictor.explain(variables, dataset, []), []) == []
 
 
 def test_a_picture_has_the_image_left_and_the_heat_where_it_is_right() -> None:

@@ -40,7 +40,7 @@ def test_a_step_averages_what_it_made_and_evaluation_uses_it(rng: np.random.Gene
     model, tx = Classifier(functools.partial(DenseNet, (1,))), make_optimizer("adam")
     variables = init_variables(model, image_size=32, seed=0)
     state = create_train_state(variables, tx)
-    assert (state.ema, state.eval_params, state.eval_batch_stats) == ({}, state.params, state.batch_stats)
+    assert (state.ema, state.eval_variables) == ({}, {"params": state.params, "batch_stats": state.batch_stats})
     batch = {"image": jnp.asarray(rng.integers(0, 256, (8, 32, 32, 3), np.uint8)), "label": LABELS[:8]}
     step = jax.jit(
         make_train_step(model, tx, loss=Loss(), input_scale="unit", ema_decay=0.9),
@@ -52,6 +52,6 @@ def test_a_step_averages_what_it_made_and_evaluation_uses_it(rng: np.random.Gene
         batch,
         StepSettings(jnp.float32(1e-2), class_weights=WEIGHTS),
     )
-    for name, averaged in (("params", state.eval_params), ("batch_stats", state.eval_batch_stats)):
+    for name, averaged in state.eval_variables.items():
         expected = jax.tree.map(lambda a, b: (2 * a + 9 * b) / 11, variables[name], getattr(state, name))
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), averaged, expected)

@@ -41,5 +41,5 @@ def test_a_run_with_every_option_goes_on_as_if_it_had_not_been_stopped(
     rates, again = ([line["train/learning_rate"] for line in lines if "train/loss" in line] for lines in records)
     assert rates == again
     assert rates[0] < max(rates) > rates[-1]
-    averaged, latest = undisturbed.state.eval_params, undisturbed.state.params
+    averaged, latest = undisturbed.state.eval_variables["params"], undisturbed.state.params
     assert not np.array_equal(averaged["predictions"]["kernel"], latest["predictions"]["kernel"])

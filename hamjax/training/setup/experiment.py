@@ -17,7 +17,7 @@ from hamjax.data.demographics import demographics
 from hamjax.data.metadata import Metadata
 from hamjax.data.pipeline import Share, TrainSource
 from hamjax.data.sampling import log_prior
-from hamjax.models.initialization import count_parameters
+from hamjax.models.initialization import Variables, count_parameters
 from hamjax.runtime.devices import make_mesh, put_replicated, require_divisible
 from hamjax.runtime.say import Say
 from hamjax.training.optimizers import make_optimizer
@@ -111,9 +111,9 @@ class Experiment:
         """Count the test and validation images of a lesion that was learned from; see `leak_meter`."""
         return lesions.leak_meter(self.dataset.metadata, self.plan.split)
 
-    def facts(self, state: TrainState) -> dict[str, Any]:
+    def facts(self, variables: Variables) -> dict[str, Any]:
         """Return what a report says of the set-up."""
-        facts = run_facts(self.config, self.dataset.metadata, self.plan.split, self.dataset.fingerprint, state)
+        facts = run_facts(self.config, self.dataset.metadata, self.plan.split, self.dataset.fingerprint, variables)
         sampling = {
             "epoch_counts": dict(zip(CLASSES, self.plan.counts.tolist(), strict=True)),
             "class_weights": dict(zip(CLASSES, self.plan.class_weights.tolist(), strict=True)),
@@ -128,7 +128,7 @@ class Experiment:
 
 
 def run_facts(
-    config: Config, metadata: Metadata, split: np.ndarray, data_fingerprint: str, state: TrainState
+    config: Config, metadata: Metadata, split: np.ndarray, data_fingerprint: str, variables: Variables
 ) -> dict[str, Any]:
     """Return what a report says of a run's set-up: see `Experiment`."""
     return {
@@ -142,15 +142,15 @@ def run_facts(
         },
         "lesions": lesions.lesion_facts(metadata),
         "data_fingerprint": data_fingerprint,
-        **parameter_counts(config, state),
+        **parameter_counts(config, variables),
     }
 
 
-def parameter_counts(config: Config, state: TrainState) -> dict[str, int]:
+def parameter_counts(config: Config, variables: Variables) -> dict[str, int]:
     """Count `params_total`, as Keras does with BatchNorm's statistics, and `params_trainable`."""
     return {
-        "params_total": count_parameters(state.params) + count_parameters(state.batch_stats),
-        "params_trainable": count_trainable(config, state.params),
+        "params_total": count_parameters(variables["params"]) + count_parameters(variables["batch_stats"]),
+        "params_trainable": count_trainable(config, variables["params"]),
     }
 
 
