@@ -11,7 +11,7 @@ import numpy as np
 
 from hamjax.data.classes import CLASSES
 from hamjax.data.dataset import Dataset
-from hamjax.data.lesions import Leaks, known_lesions, lesion_groups, unit_of_resampling
+from hamjax.data.lesions import VAL, Leaks, known_lesions, lesion_groups, unit_of_resampling
 from hamjax.evaluation.metrics.bootstrap import bootstrap_intervals, rate_interval
 from hamjax.evaluation.metrics.calibration import calibration_report
 from hamjax.evaluation.metrics.classification import (
@@ -121,7 +121,7 @@ def make_report(
         "alarms": _alarms(report, leaks, dataset, facts),
     }
     if validation is not None:
-        summary["calibration"] = calibration_report(*validation, labels, logits)
+        summary["calibration"] = calibration_report(*validation, labels, logits, same_images=partition == VAL)
     return EvalReport(summary, table.image_id, labels, probabilities, explain(summary["worst_errors"]))
 
 

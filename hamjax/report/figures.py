@@ -81,6 +81,8 @@ def reliability(calibration: Mapping[str, Any]) -> Figure:
         bins = [row for row in calibration[name]["bins"] if row["n"]]
         confidence = [row["confidence"] for row in bins]
         label = f"{name} temperature, ECE {calibration[name]['ece']:.3f}"
+        if name == "after" and calibration.get("fitted_on_scored_images"):
+            label += " (fitted on these images)"
         axes.plot(confidence, [row["accuracy"] for row in bins], style, color=colour, label=label)
         below.plot(confidence, [row["n"] for row in bins], style, color=colour)
     axes.set(ylabel="accuracy", title="Reliability", xlim=(0, 1.02), ylim=(0, 1.02))

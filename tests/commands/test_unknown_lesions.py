@@ -102,6 +102,8 @@ def test_nothing_claims_that_lesions_are_apart(
     external = evaluate_external(cell.workdir, source, table, say=print)
     write_report(tmp_path / "external", external, cell.workdir)
     assert set(_numbers(for_val.summary, "leaked", "val_leaked")) == {None}
+    assert for_val.summary["calibration"]["fitted_on_scored_images"]
+    assert not summary["calibration"]["fitted_on_scored_images"]
     assert external.summary["external"]["overlap"]["unknown"] > 0
     for name in ("val", "external"):
         shown = _plain((tmp_path / name / "index.html").read_text())

@@ -95,8 +95,8 @@ def test_temperature_survives_the_extremes(labels: list[int], logits: np.ndarray
 
 
 def test_report_is_better_calibrated_after_than_before() -> None:
-    report = calibration_report(*_drawn(2000, 3.0), *_drawn(2000, 3.0, seed=1))
-    assert report["fitted_on"] == "val"
+    report = calibration_report(*_drawn(2000, 3.0), *_drawn(2000, 3.0, seed=1), same_images=False)
+    assert (report["fitted_on"], report["fitted_on_scored_images"]) == ("val", False)
     assert report["temperature"] == pytest.approx(3, rel=0.1)
     for score in ("ece", "brier", "nll"):
         assert report["after"][score] < report["before"][score]

@@ -71,9 +71,8 @@ def test_an_external_set_scores_alike_in_every_layout_without_the_training_data(
         table = write_labels(tmp_path / f"{layout}.csv", layout, labels)
         assert program.run("evaluate", "--workdir", dataless, "--images", folder, "--labels", table, "--out", out) == 0
         first, *said = capsys.readouterr().out.splitlines()
-        assert (
-            first
-            == "overlap with training and validation, by image id: none found; not known for 60 images, as lesions are not known"
+        assert first.startswith(
+            "overlap with training and validation, by image id: none found; not known for 60 images"
         )
         assert f"  unreadable: 2: {', '.join(CORRUPT)}" in said
         summaries[layout] = json.loads((out / "external.json").read_text())
@@ -94,7 +93,8 @@ def test_an_external_set_scores_alike_in_every_layout_without_the_training_data(
     for layout, external in externals.items():
         assert external["layout"] == layout
         assert external["unreadable"] == list(CORRUPT)
-        assert external["overlap"] == {"images": 0, "lesions": 0, "checked_by": "image id", "ids": []}
+        nothing = {"images": 0, "lesions": None, "unknown": COUNT, "checked_by": "image id", "ids": []}
+        assert external["overlap"] == nothing
     assert not (tmp_path / "gone").exists()
 
 

@@ -180,6 +180,14 @@ def test_alarms_come_first_and_lead_to_their_numbers(alarm: str) -> None:
     assert next(values["href"] for tag, values in after_body if tag == "a") == link
 
 
+def test_a_temperature_that_was_fitted_on_the_images_it_is_scored_on_is_said_to_be() -> None:
+    calibration = full_summary()["calibration"] | {"fitted_on_scored_images": True}
+    assert "these very images" in Reader(page(_full(partition="val", calibration=calibration))).block("calibration")
+    assert "these very images" not in _complete().block("calibration")
+    figure = reliability(calibration)
+    assert "fitted on these images" in figure.axes[0].get_legend_handles_labels()[1][-1]
+
+
 def test_a_run_without_alarms_shows_none() -> None:
     assert "alarms" not in _complete().attributes("id")
 

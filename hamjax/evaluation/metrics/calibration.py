@@ -72,18 +72,19 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def calibration_report(
-    val_labels: np.ndarray, val_logits: np.ndarray, labels: np.ndarray, logits: np.ndarray
+    val_labels: np.ndarray, val_logits: np.ndarray, labels: np.ndarray, logits: np.ndarray, *, same_images: bool
 ) -> dict[str, Any]:
-    """Measure calibration before and after a temperature fitted on other images.
+    """Measure calibration before and after a temperature fitted on validation images.
 
     Args:
         val_labels: [M] int.
         val_logits: [M, K].
         labels: [N] int, of the images to score.
         logits: [N, K].
+        same_images: whether these are the validation images; `after` is then better than on other images.
 
     Returns:
-        `before` and `after`, each as from `calibration`; `temperature`; `fitted_on`.
+        `before` and `after`, each as from `calibration`; `temperature`; `fitted_on`; `fitted_on_scored_images`.
     """
     temperature = fit_temperature(val_labels, val_logits)
     return {
@@ -91,4 +92,5 @@ def calibration_report(
         "after": calibration(labels, softmax(logits / temperature)),
         "temperature": temperature,
         "fitted_on": "val",
+        "fitted_on_scored_images": same_images,
     }

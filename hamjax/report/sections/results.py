@@ -14,6 +14,8 @@ ISIC = {"accuracy": "accuracy", "sensitivity": "sensitivity", "specificity": "sp
         "ppv": "PPV", "npv": "NPV", "auc": "AUC", "auc_sens_80": "AUC, TPR over .8",
         "ap": "average precision"}  # fmt: skip
 
+FITTED_HERE = "these very images, so the scores after it are better than they would be on others"
+
 PER_CLASS = {"recall": "recall (sensitivity)", "precision": "precision (PPV)", "f1": "F1", "auc": "AUC",
           "average_precision": "average precision"}  # fmt: skip
 
@@ -145,12 +147,15 @@ def _calibration(evidence: Evidence) -> Markup:
         return NOTHING
     before, after = calibration["before"], calibration.get("after")
     rows = [
-        [title, before[name], after[name] if after else None]
-        for name, title in (("ece", "ECE"), ("brier", "Brier score, 0 to 2"), ("nll", "negative log-likelihood"))
+        [score_, before[name], after[name] if after else None]
+        for name, score_ in (("ece", "ECE"), ("brier", "Brier score, 0 to 2"), ("nll", "negative log-likelihood"))
     ]
-    said = (
-        f"Temperature {calibration['temperature']:.3f}, fitted on {calibration['fitted_on']}. " if after else ""
-    ) + "Oversampling and class weights distort probabilities towards the rare classes."
+    fitted_on, title = calibration.get("fitted_on"), "after temperature"
+    if calibration.get("fitted_on_scored_images"):
+        fitted_on, title = FITTED_HERE, "after temperature, on the images it was fitted on"
+    said = (f"Temperature {calibration['temperature']:.3f}, fitted on {fitted_on}. " if after else "") + (
+        "Oversampling and class weights distort probabilities towards the rare classes."
+    )
     shown = NOTHING
     if "reliability" in evidence.pictures:
         alternative = (
@@ -158,4 +163,4 @@ def _calibration(evidence: Evidence) -> Markup:
             f"scaling; expected calibration error {before['ece']:.3f}" + (f" and {after['ece']:.3f}." if after else ".")
         )
         shown = picture(evidence.pictures["reliability"], alternative, "Reliability diagram")
-    return table("Lower is better", ["score", "before", "after temperature"], rows) + note(said) + shown
+    return table("Lower is better", ["score", "before", title], rows) + note(said) + shown
