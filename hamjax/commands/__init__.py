@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ from typing import NoReturn
 
 import hamjax
 from hamjax.runtime.errors import PreemptedError, UserError, expected_one_of
+from hamjax.runtime.output import outlives_its_readers
 
 # A command is the module of its name here, which is loaded only when it is asked for.
 COMMANDS = {
@@ -33,40 +33,38 @@ def main(words: Sequence[str] | None = None, *, name: str = "hamjax") -> None:
         name: what messages to the user begin with.
     """
     words = list(sys.argv[1:] if words is None else words)
-    if not words or words[0] in ("-h", "--help"):
-        print(_help())
-        sys.exit(0 if words else UserError.exit_status)
-    if words[0] == "--version":
-        print(f"hamjax {hamjax.__version__}")
-        return
-    if words[0].startswith("-"):  # `hamjax --config NAME`, as it was before there were commands
-        words.insert(0, "train")
     with errors_reported(name):
+        if not words or words[0] in ("-h", "--help"):
+            print(_help())
+            sys.exit(0 if words else UserError.exit_status)
+        if words[0] == "--version":
+            print(f"hamjax {hamjax.__version__}")
+            return
+        if words[0].startswith("-"):  # `hamjax --config NAME`, as it was before there were commands
+            words.insert(0, "train")
         _run(words[0], words[1:])
 
 
 @contextlib.contextmanager
 def errors_reported(name: str) -> Iterator[None]:
-    """Turn an error inside into a message and the exit status of the process.
+    """Turn an error inside into a message and the exit status of the process, which outlives the readers of its output.
 
     Args:
         name: what the message begins with.
     """
-    try:
-        yield
-    except PreemptedError as error:
-        # All processes stop at the same step, so an orderly exit, which waits for the others, ends.
-        sys.exit(_say(name, error, error.exit_status))
-    except UserError as error:
-        _leave(_say(name, error, error.exit_status))
-    except KeyboardInterrupt:
-        _leave(_say(name, "interrupted; start the same command again to continue from what was saved", 130))
-    except BrokenPipeError:  # the reader of the output has gone, as in `hamjax train --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its exit
-        _leave(1)
-    except Exception:  # a defect: it keeps its traceback, and must not keep other processes waiting
-        traceback.print_exc()
-        _leave(1)
+    with outlives_its_readers():
+        try:
+            yield
+        except PreemptedError as error:
+            # All processes stop at the same step, so an orderly exit, which waits for the others, ends.
+            sys.exit(_say(name, error, error.exit_status))
+        except UserError as error:
+            _leave(_say(name, error, error.exit_status))
+        except KeyboardInterrupt:
+            _leave(_say(name, "interrupted; start the same command again to continue from what was saved", 130))
+        except Exception:  # a defect: it keeps its traceback, and must not keep other processes waiting
+            traceback.print_exc()
+            _leave(1)
 
 
 def _run(command: str, words: list[str]) -> None:

@@ -51,6 +51,8 @@ def start(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output and subprocess.STDOUT,
+                # A group of its own: what a terminal sends to ours, as at Ctrl-C, is passed on once.
+                process_group=0,
             )
         )
     return started
@@ -73,7 +75,8 @@ def main(words: Sequence[str]) -> None:
     if args.processes < 1:
         parser.error(f"--processes: expected at least 1, got {args.processes}")
     running = start(args.words, processes=args.processes, cpu_devices=args.cpu_devices)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: [process.send_signal(number) for process in running])
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
+            signal.signal(number, lambda number, _: [process.send_signal(number) for process in running])
     statuses = [process.wait() for process in running]
     sys.exit(next((128 - status if status < 0 else status for status in statuses if status), 0))

@@ -75,7 +75,7 @@ def train(
     Raises:
         UserError: bad input; the directory is another run's.
         DivergedError: the loss became NaN or infinite.
-        PreemptedError: SIGTERM came, to any process; the state is saved.
+        PreemptedError: SIGTERM, SIGINT or SIGHUP came, to any process; the state is saved.
         PeerLostError: another process of the run went away.
     """
     # A start meets one of four cases:
@@ -107,6 +107,7 @@ def train(
         checkpoints = held.enter_context(Checkpoints(workdir / "checkpoints", experiment.identity()))
         predictor = Predictor(experiment.resolved, experiment.model, experiment.mesh)
         loop = Loop(experiment, state, checkpoints, workdir, stop, _validation_of(experiment, predictor), on_dispatch)
+        held.enter_context(stop.saving())
         loop.restore()
         held.enter_context(contextlib.closing(loop.records))
         loop.run()
@@ -154,8 +155,8 @@ def _report(experiment: Experiment, loop: Loop, predictor: Predictor) -> EvalRep
     )
     if result is None:  # all steps are taken and saved
         raise PreemptedError(
-            f"stopped by SIGTERM at step {loop.step} of {experiment.plan.num_steps}, before the report; the state is "
-            "saved. Start the same command again to resume."
+            f"stopped by {loop.stop.reason} at step {loop.step} of {experiment.plan.num_steps}, before the report; the "
+            "state is saved. Start the same command again to resume."
         )
     with all_or_none():
         if is_first():

@@ -27,11 +27,11 @@ KEPT_LINES = 20
 def run_cells(cells: Sequence[Cell], say: Say = say_now) -> list[Cell]:
     """Run the cells that are not finished; return those that failed.
 
-    A cell that fails is recorded in its folder and the next one starts. SIGTERM and SIGINT are
+    A cell that fails is recorded in its folder and the next one starts. SIGTERM, SIGINT and SIGHUP are
     passed on to the running cell, which saves; the same call later resumes there.
 
     Raises:
-        PreemptedError: SIGTERM came, here or to the cell.
+        PreemptedError: SIGTERM or SIGHUP came, here or to the cell.
         KeyboardInterrupt: SIGINT came.
     """
     failed = []
@@ -53,7 +53,7 @@ def run_cells(cells: Sequence[Cell], say: Say = say_now) -> list[Cell]:
 
 
 class _Stop:
-    """Passes SIGTERM and SIGINT on to the running cell as SIGTERM, on which it saves."""
+    """Passes SIGTERM, SIGINT and SIGHUP on to the running cell as SIGTERM, on which it saves."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -62,8 +62,9 @@ class _Stop:
         self._previous = {}
 
     def __enter__(self) -> "_Stop":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._previous[number] = signal.signal(number, self._on_signal)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
+                self._previous[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -74,8 +75,8 @@ class _Stop:
     def started(self, command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
         """Start a cell and wait for its end; raise what a signal stands for, if one came."""
         self._starting = True
-        # A group of its own: what a terminal sends to ours is passed on once. Its output comes
-        # through a pipe: should we be killed, its next line ends it.
+        # A group of its own: what a terminal sends to ours is passed on once. Should we be killed, it goes on to its
+        # end, and the same command waits for it.
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, errors="replace", process_group=0,
@@ -89,6 +90,8 @@ class _Stop:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del frame
+        if number == signal.SIGHUP and self._got is not None:
+            return  # when a terminal goes away, both its shell and the kernel send it
         # Passed on in the handler, not later: the loop may be waiting for the cell's next line for minutes.
         self._got = number
         if self._process is not None:
@@ -99,7 +102,7 @@ class _Stop:
     def _leave_if_asked(self) -> None:
         if self._got == signal.SIGINT:
             raise KeyboardInterrupt
-        if self._got == signal.SIGTERM:
+        if self._got is not None:
             raise _stopped()
 
 

@@ -228,8 +228,8 @@ class Loop:
             self.save()
         self.checkpoints.wait()
         raise PreemptedError(
-            f"stopped by SIGTERM at step {self.step} of {self.experiment.plan.num_steps}; the state is saved. "
-            "Start the same command again to resume."
+            f"stopped by {self.stop.reason} at step {self.step} of {self.experiment.plan.num_steps}; the state is "
+            "saved. Start the same command again to resume."
         )
 
     def _set_rate(self) -> None:

@@ -67,27 +67,49 @@ def test_preparing_refuses_with_status_2(copy: Path, tmp_path: Path) -> None:
     assert gone.stem in done.stdout
 
 
-def test_a_second_signal_ends_the_run_at_once() -> None:
-    code = (
-        "import hashlib, os, signal, time; from hamjax.runtime.preemption import StopRequest\n"
-        "with StopRequest() as stop:\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    while not stop(): time.sleep(.01)\n"
-        "    print('asked', flush=True)\n"
-        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)  # as a compilation: long, and none of it Python\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+BUSY = (
+    "import hashlib, os, signal, time; from hamjax.runtime.preemption import StopRequest\n"
+    "with StopRequest() as stop, stop.saving():\n"
+    "    os.kill(os.getpid(), signal.{name})\n"
+    "    while not stop(): time.sleep(.01)\n"
+    "    print('asked', flush=True)\n"
+    "    hashlib.pbkdf2_hmac('sha256', b'', b'', {rounds})  # as a compilation: long, and none of it Python\n"
+)
+
+
+def _busy(number: signal.Signals, rounds: int) -> subprocess.Popen[str]:
+    code = BUSY.format(name=number.name, rounds=rounds)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_the_run_at_once(number: signal.Signals) -> None:
+    with _busy(number, 10**9) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "asked\n"
-        process.terminate()
-        assert process.wait(20) == 128 + signal.SIGTERM
+        process.send_signal(number)
+        assert process.wait(20) == 128 + number
+
+
+def test_the_two_hangups_of_a_terminal_that_goes_away_are_one() -> None:
+    with _busy(signal.SIGHUP, 10**6) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asked\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(20) == 0
 
 
 def test_a_stop_request_leaves_signals_as_they_were() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with StopRequest():
-        assert signal.getsignal(signal.SIGTERM) is not before
-    assert signal.getsignal(signal.SIGTERM) is before
+    def handlers() -> list[object]:
+        return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+
+    before = handlers()
+    with StopRequest() as stop:
+        assert [new is old for new, old in zip(handlers(), before, strict=True)] == [False, True, True]
+        with stop.saving():
+            assert [new is old for new, old in zip(handlers(), before, strict=True)] == [False, False, False]
+        assert handlers()[1:] == before[1:]
+    assert handlers() == before
     assert signal.set_wakeup_fd(-1) == -1
 
 

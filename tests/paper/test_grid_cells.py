@@ -141,7 +141,10 @@ def test_a_cell_that_was_preempted_stops_the_grid(tmp_path: Path, monkeypatch: p
     assert not read_state(cells[0]).failure
 
 
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, PreemptedError), (signal.SIGINT, KeyboardInterrupt)])
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(signal.SIGTERM, PreemptedError), (signal.SIGHUP, PreemptedError), (signal.SIGINT, KeyboardInterrupt)],
+)
 def test_a_signal_is_passed_on_and_the_cell_may_end_in_peace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, expected: type[BaseException]
 ) -> None:

@@ -54,14 +54,16 @@ def _wait_for(text: str, log: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("told", [0, 1])
-def test_sigterm_to_one_process_saves_on_all_at_one_step(config: Path, tmp_path: Path, told: int) -> None:
+@pytest.mark.parametrize(("told", "number"), [(0, signal.SIGTERM), (1, signal.SIGTERM), (1, signal.SIGINT)])
+def test_a_signal_to_one_process_saves_on_all_at_one_step(
+    config: Path, tmp_path: Path, told: int, number: signal.Signals
+) -> None:
     workdir = tmp_path / "run"
     processes = _start(config, workdir)
     _wait_for("step 3/", tmp_path / "run.0.log")
-    processes[told].send_signal(signal.SIGTERM)
+    processes[told].send_signal(number)
     assert [process.wait(60) for process in processes] == [143, 143]
-    said = [re.findall(r"stopped by SIGTERM at step (\d+)", (tmp_path / f"run.{i}.log").read_text()) for i in (0, 1)]
+    said = [re.findall(r"stopped by \w+ at step (\d+)", (tmp_path / f"run.{i}.log").read_text()) for i in (0, 1)]
     assert said[0] == said[1]
     assert (workdir / "checkpoints" / "last" / said[0][0]).is_dir()
 
