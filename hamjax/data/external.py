@@ -11,10 +11,12 @@ import numpy as np
 
 from hamjax.data.classes import CLASSES
 from hamjax.data.dataset import Dataset
-from hamjax.data.metadata import Metadata, from_one_hot, from_rows, is_one_hot
+from hamjax.data.image_names import image_id_of
+from hamjax.data.layouts import from_one_hot, is_one_hot
+from hamjax.data.metadata import Metadata, from_rows
 from hamjax.data.preparation.images import decode_chunks
 from hamjax.data.preparation.verify import verify
-from hamjax.data.sources.folder import FolderSource, ImageFolder, is_image
+from hamjax.data.sources.folder import FolderSource, ImageFolder
 from hamjax.data.tables import Row, read_table
 from hamjax.runtime.errors import UserError, name_some
 
@@ -73,10 +75,10 @@ def read_external(images: str | Path, labels: str | Path) -> ExternalSet:
         UserError: the folder or table is not what it should be, or no image can be scored.
     """
     layout, labelled = read_labels(Path(labels))
-    folder = ImageFolder(Path(images))
+    folder, read_from = ImageFolder(Path(images)), [Path(labels).read_bytes()]
     ids = labelled.image_id.tolist()
     without_image = [i for i in ids if i not in folder]
-    asked = FolderSource(labelled.select(~np.isin(labelled.image_id, WEIGHTLESS)), Path(labels), folder)
+    asked = FolderSource(labelled.select(~np.isin(labelled.image_id, WEIGHTLESS)), read_from, folder)
     scored, details = verify(asked, allow_missing=True)
     facts = {
         "layout": layout,
@@ -88,7 +90,7 @@ def read_external(images: str | Path, labels: str | Path) -> ExternalSet:
         "weightless": sorted(set(ids) & set(WEIGHTLESS)),
         "fingerprint": details["fingerprint"],
     }
-    return ExternalSet(FolderSource(scored, Path(labels), folder), facts, details["images_note"])
+    return ExternalSet(FolderSource(scored, read_from, folder), facts, details["images_note"])
 
 
 def describe_external(facts: dict[str, Any]) -> str:
@@ -128,7 +130,11 @@ def read_labels(path: Path) -> tuple[str, Metadata]:
     rows = read_table(path)
     columns = set(rows[0])
     if is_one_hot(list(columns)):
-        layout, rows = "isic", from_one_hot(rows, path, None, allow_missing=True)
+        read = from_one_hot(rows, str(path))
+        if read.outside:
+            others = name_some(f"{image_id} ({dx})" for image_id, dx in read.outside.items())
+            raise UserError(f"{path}: expected the seven classes alone, got {others}; remove these rows.")
+        layout, rows = "isic", read.rows
     elif {"image_id", "dx"} <= columns:
         layout = "ham10000"
     elif {"image", "label"} <= columns:
@@ -142,8 +148,7 @@ def read_labels(path: Path) -> tuple[str, Metadata]:
 
 
 def _tidy(row: Row) -> Row:
-    name = Path(row["image_id"]).name
-    image_id = Path(name).stem if is_image(name) else name
+    image_id = image_id_of(row["image_id"])
     lesion_id = row.get("lesion_id", "")
     if lesion_id in ("", row["image_id"]):
         lesion_id = image_id

@@ -1,20 +1,20 @@
 """The table of HAM10000: one row an image, read and checked before anything else.
 
 Column names and codes are those of the published `HAM10000_metadata` file
-(Tschandl et al. 2018, doi:10.7910/DVN/DBW86T). The ISIC 2018 task 3 one-hot ground
-truth is read into the same table.
+(Tschandl et al. 2018, doi:10.7910/DVN/DBW86T); other forms are read as this one by
+`hamjax.data.layouts`.
 """
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hamjax.data.classes import CLASSES
-from hamjax.data.tables import Row, read_table
+from hamjax.data.tables import is_nothing
 from hamjax.runtime.errors import UserError, name_some
 
 NEEDED = ("lesion_id", "image_id", "dx")
@@ -24,7 +24,8 @@ RECORDS_VERSION = "1.0.0"  # of the columns that are kept; changes with them
 UNKNOWN = "unknown"
 FORMULA = "=+-@"  # what a spreadsheet takes for one begins with these
 OLDEST = 130  # years
-NO_AGE = ("", "na", "nan", "none", UNKNOWN)
+MAX_CELL = 200  # characters; a column is as wide as its widest cell, in every row
+DECIMAL_COMMA = re.compile(r"\d+,\d+")  # as Excel writes 45.0 where a comma separates decimals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,29 +78,6 @@ class Metadata:
         return digest.hexdigest()
 
 
-def is_one_hot(columns: Sequence[str]) -> bool:
-    """Return whether these are the columns of an ISIC 2018 task 3 ground truth."""
-    return "image" in columns and {c.upper() for c in CLASSES} <= set(columns)
-
-
-def read_metadata(path: Path, groupings: Path | None, *, allow_missing: bool) -> Metadata:
-    """Read and check the metadata of either published form.
-
-    Args:
-        path: `HAM10000_metadata.csv`, or an ISIC one-hot ground truth.
-        groupings: `ISIC2018_Task3_Training_LesionGroupings.csv`, for the latter.
-        allow_missing: take each image of a one-hot file without groupings as its
-            own lesion (the splits can then leak), instead of refusing it.
-
-    Raises:
-        UserError: a column, diagnosis or lesion is not as published; ids are named.
-    """
-    rows = read_table(path)
-    if is_one_hot(list(rows[0])):
-        rows = from_one_hot(rows, path, groupings, allow_missing=allow_missing)
-    return from_rows(rows, where=str(path))
-
-
 def from_rows(rows: Sequence[Mapping[str, Any]], *, where: str) -> Metadata:
     """Build the table from rows of the same columns, at least lesion_id, image_id and dx.
 
@@ -124,35 +102,6 @@ def from_rows(rows: Sequence[Mapping[str, Any]], *, where: str) -> Metadata:
     )
 
 
-def from_one_hot(rows: list[Row], path: Path, groupings: Path | None, *, allow_missing: bool) -> list[Row]:
-    """Add image_id, lesion_id and dx to the rows of an ISIC one-hot ground truth; see `read_metadata`."""
-    codes = {c.upper(): c for c in CLASSES}
-    result = []
-    for row in rows:
-        hot = [dx for code, dx in codes.items() if row[code] in ("1", "1.0")]
-        cold = [code for code in codes if row[code] in ("0", "0.0")]
-        if len(hot) != 1 or len(cold) != len(codes) - 1:
-            raise UserError(
-                f"{path}: expected a single 1 and six 0 in the row of {row['image']}, "
-                f"got {[row[code] for code in codes]}; use the published ground truth."
-            )
-        result.append(row | {"image_id": row["image"], "dx": hot[0]})
-    lesions = _lesions(rows, groupings)
-    if lesions is None and not allow_missing:
-        raise UserError(
-            f"{path}: expected ISIC2018_Task3_Training_LesionGroupings.csv beside it (or a lesion_id "
-            "column), got neither; without lesion ids no split can be kept free of leaks. Fetch it, or "
-            "take each image as a lesion of its own with --allow-missing."
-        )
-    known = lesions or {}
-    absent = [r["image_id"] for r in result if lesions is not None and r["image_id"] not in known]
-    if absent and not allow_missing:
-        raise UserError(f"{groupings}: expected a lesion for every image, got none for {name_some(absent)}.")
-    for row in result:
-        row["lesion_id"] = known.get(row["image_id"], row["image_id"])
-    return result
-
-
 def _refuse_bad_rows(rows: Sequence[Mapping[str, Any]], where: str) -> None:
     """Raise at the first kind of fault that rows have, with all rows that have it."""
     for faulty, expected, cure in _CHECKS:
@@ -166,6 +115,13 @@ def _without_id(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _odd_ids(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [repr(row[name])[:60] for row in rows for name in ("image_id", "lesion_id") if not _is_plain(row[name])]
+
+
+def _long_cells(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    used = (*TEXT_COLUMNS, "dx")
+    return [
+        f"line {i + 2} ({name!r})" for i, row in enumerate(rows) for name in used if len(row.get(name, "")) > MAX_CELL
+    ]
 
 
 def _repeated(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -185,6 +141,7 @@ def _torn_lesions(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 # Of each kind of fault: who has it, what was expected, what to do. In this order: later ones need ids and classes.
 _CHECKS = (
     (_without_id, "an image_id and a lesion_id in every row", "Use the published file."),
+    (_long_cells, f"cells of at most {MAX_CELL} characters", "Fetch the file again."),
     (
         _odd_ids,
         f"printable ids that do not start with {FORMULA} (a spreadsheet would read them as formulas)",
@@ -217,23 +174,12 @@ def _diagnoses(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, list[s
 def _age(row: Mapping[str, Any], where: str) -> float:
     # 57 images of HAM10000 have no age, and copies write that in several ways.
     value = str(row.get("age", "")).strip()
-    if value.lower() in NO_AGE:
+    if is_nothing(value):
         return float("nan")
     try:
-        age = float(value)
+        age = float(value.replace(",", ".") if DECIMAL_COMMA.fullmatch(value) else value)
     except ValueError:
         age = -1.0
     if not 0 <= age <= OLDEST:
         raise UserError(f"{where}: expected an age in years or nothing for {row['image_id']}, got {value!r}.")
     return age
-
-
-def _lesions(rows: list[Row], groupings: Path | None) -> dict[str, str] | None:
-    if "lesion_id" in rows[0]:
-        return {row["image"]: row["lesion_id"] for row in rows}
-    if groupings is None:
-        return None
-    table = read_table(groupings)
-    if not {"image", "lesion_id"} <= set(table[0]):
-        raise UserError(f"{groupings}: expected the columns image and lesion_id, got {', '.join(table[0])}.")
-    return {row["image"]: row["lesion_id"] for row in table}

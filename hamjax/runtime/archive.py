@@ -6,26 +6,26 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from hamjax.runtime.errors import UserError
+from hamjax.runtime.member_file import METHODS, MemberFile
 
 MAX_MEMBERS = 1_000_000
-# The other methods are decompressed without a bound, a chunk at a time.
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-def open_archive(path: Path) -> zipfile.ZipFile:
-    """Open a zip archive.
+def open_archive(path: Path, member: zipfile.ZipInfo | None = None) -> zipfile.ZipFile:
+    """Open a zip archive, or one that is a member of it.
 
     Raises:
-        UserError: it is no archive, or has more than `MAX_MEMBERS` members.
+        UserError: it is no archive, has more than `MAX_MEMBERS` members, or see `MemberFile`.
     """
+    what = path if member is None else path / member.filename
     try:
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(path if member is None else MemberFile(path, member))
     # NotImplementedError: zipfile does not know this version of the format.
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise UserError(f"{path}: expected a zip archive, got {error}; fetch or make it again.") from error
+        raise UserError(f"{what}: expected a zip archive, got {error}; fetch or make it again.") from error
     if len(archive.infolist()) > MAX_MEMBERS:
         archive.close()
-        raise UserError(f"{path}: expected at most {MAX_MEMBERS:,} members, got more; this is no archive of images.")
+        raise UserError(f"{what}: expected at most {MAX_MEMBERS:,} members, got more; this is no archive of images.")
     return archive
 
 

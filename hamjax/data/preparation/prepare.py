@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from hamjax.data.metadata import RECORDS_VERSION, Metadata
 from hamjax.data.preparation.cache import load_cache, why_to_build
 from hamjax.data.preparation.records import Records, read_columns, write_records
 from hamjax.data.preparation.verify import missing_images, verify
-from hamjax.data.sources.folder import LocalSource, Source
+from hamjax.data.sources.folder import LocalSource
+from hamjax.data.sources.source import Source
 from hamjax.data.sources.synthetic import SyntheticSource
 from hamjax.runtime.errors import UserError, name_some
 from hamjax.runtime.say import Say
@@ -220,18 +221,18 @@ def _verify_and_build(source: Source, root: Path, name: str, *, allow_missing: b
     target = Path(tempfile.mkdtemp(prefix=".incomplete-", dir=root))
     try:
         details |= {"name": name, "count": len(kept)}
-        return write_records(name, _Kept(source, kept), details, target)
+        return write_records(name, _Kept(kept, source.read), details, target)
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
 
 
+@dataclasses.dataclass
 class _Kept:
     """A source reduced to the rows that verification kept."""
 
-    def __init__(self, source: Source, metadata: Metadata) -> None:
-        self.metadata, self.read, self.missing = metadata, source.read, source.missing
-        self.description, self.signature, self.kind = source.description, source.signature, source.kind
+    metadata: Metadata
+    read: Callable[[str], bytes]
 
 
 def _require_room(root: Path, needed: int) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 from hamjax.data.classes import CLASSES
 from hamjax.data.metadata import TEXT_COLUMNS, Metadata, from_rows
-from hamjax.data.sources.folder import Source
+from hamjax.data.sources.source import Images
 from hamjax.runtime.errors import UserError
 
 
-def write_records(name: str, source: Source, details: Mapping[str, Any], folder: Path) -> Path:
+def write_records(name: str, source: Images, details: Mapping[str, Any], folder: Path) -> Path:
     """Write a source as records below `folder`; return where they are.
 
     Raises:

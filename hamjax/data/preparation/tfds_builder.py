@@ -17,7 +17,7 @@ from google.protobuf import json_format, message
 
 from hamjax.data.classes import CLASSES
 from hamjax.data.metadata import RECORDS_VERSION, TEXT_COLUMNS
-from hamjax.data.sources.folder import Source
+from hamjax.data.sources.source import Images
 
 CITATION = """@article{tschandl2018ham10000,
   title={The HAM10000 dataset, a large collection of multi-source dermatoscopic images of
@@ -48,7 +48,7 @@ class Ham10000(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES: ClassVar = {RECORDS_VERSION: "First release."}
 
     def __init__(
-        self, *, source: Source | None = None, details: Mapping[str, Any] | None = None, **kwargs: Any
+        self, *, source: Images | None = None, details: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> None:
         self._source = source
         self._details = dict(details or {})
@@ -95,7 +95,7 @@ class Synthetic(Ham10000):
 BUILDERS = {"ham10000": Ham10000, "synthetic": Synthetic}
 
 
-def write_tfds(name: str, source: Source, details: Mapping[str, Any], folder: Path) -> Path:
+def write_tfds(name: str, source: Images, details: Mapping[str, Any], folder: Path) -> Path:
     """Write a source as TFDS records below `folder`.
 
     Args:

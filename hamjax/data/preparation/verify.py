@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from hamjax.data.metadata import Metadata
 from hamjax.data.preparation.images import decode, usable_cores
-from hamjax.data.sources.folder import Source
+from hamjax.data.sources.source import Source
 from hamjax.runtime.errors import UserError, name_some
 
 

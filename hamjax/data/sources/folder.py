@@ -1,86 +1,45 @@
-"""Images from a local copy, in any layout that its publishers use.
+"""Images from a local copy, in any layout that people have it in: see `hamjax/data/README.md`."""
 
-Accepted: the publisher's zip archives, Kaggle's two folders (and its lower-case
-copies), one flat folder, with `HAM10000_metadata.csv` or ISIC's one-hot ground truth.
-"""
-
-import dataclasses
 import hashlib
-import os
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-from hamjax.data.metadata import Metadata, is_one_hot, read_metadata
-from hamjax.data.tables import header
-from hamjax.runtime.archive import open_archive, read_member, require_plain
+from hamjax.data.classes import CLASSES
+from hamjax.data.image_names import IMAGE_SUFFIXES, image_id_of
+from hamjax.data.layouts import Layout, with_lesions
+from hamjax.data.metadata import Metadata, from_rows
+from hamjax.data.sources.find_table import TABLE_SUFFIXES, Table, find_tables, is_held_out
+from hamjax.data.sources.tree import Entry, find_entries
+from hamjax.data.tables import Row
 from hamjax.runtime.errors import UserError, name_some
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 MAX_IMAGE_BYTES = 64 * 2**20
-
-
-def is_image(name: str) -> bool:
-    """Return whether a file of this name is taken for an image."""
-    # macOS puts files that begin with ._ beside those of an archive; they have the names of images, but are none.
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("._")
-
-
-class Source(Protocol):
-    """A data set before preparation: its table, and an image's bytes by id.
-
-    Attributes:
-        metadata: the table.
-        description: where it comes from, for messages.
-        signature: changes when anything that was read does.
-        kind: what the images are, in the plural, for reports.
-    """
-
-    metadata: Metadata
-    description: str
-    signature: str
-    kind: str
-
-    def missing(self) -> list[str]:
-        """Return the ids that the table names and no image exists for."""
-        ...
-
-    def read(self, image_id: str) -> bytes:
-        """Return one encoded image (JPEG or PNG)."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class _Entry:
-    path: Path
-    member: zipfile.ZipInfo | None
-    size: int
-    stamp: int  # CRC-32 inside an archive, modification time in ns otherwise
-
-    def differs(self, other: "_Entry") -> bool:
-        """Return whether two entries of one id are two different images, without reading them."""
-        # Times of plain files say nothing: a copy of a file has another one.
-        checksums = self.member is not None and other.member is not None
-        return self.size != other.size or (checksums and self.stamp != other.stamp)
 
 
 class ImageFolder:
     """Every image below a folder, in files or in zip archives, by its id: the file's name without suffix.
 
+    Args:
+        root: the folder, or an archive.
+        entries: what was found there; searched for if not given.
+
     Raises:
-        UserError: there is no such folder, no image, a broken archive, or two different images of one id.
+        UserError: there is no such folder, no image, or a broken archive.
     """
 
-    def __init__(self, root: Path) -> None:
-        if not root.is_dir():
-            raise UserError(
-                f"{root}: expected a folder of images, got "
-                f"{'a file' if root.exists() else 'nothing'}; name an existing folder."
-            )
+    def __init__(self, root: Path, entries: Sequence[Entry] | None = None) -> None:
+        if entries is None:
+            require_there(root)
+            entries = find_entries(root, IMAGE_SUFFIXES)
         self.root = root
-        self._archives: dict[Path, zipfile.ZipFile] = {}
-        self._entries = self._index()
+        self._entries: dict[str, Entry] = {}
+        self._others: dict[str, list[Entry]] = {}
+        for entry in entries:
+            if entry.place.suffix.lower() in IMAGE_SUFFIXES:
+                image_id = image_id_of(entry.place.name)
+                if self._entries.setdefault(image_id, entry) is not entry:
+                    self._others.setdefault(image_id, []).append(entry)
         if not self._entries:
             raise UserError(
                 f"{root}: expected images (.jpg or .png) or zip archives of them, got none; "
@@ -93,135 +52,167 @@ class ImageFolder:
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
+    def entries(self, image_id: str) -> list[Entry]:
+        """Return the files of an id: the one that is read first, then those of the same name elsewhere."""
+        return [self._entries[image_id], *self._others.get(image_id, ())]
+
     def file_name(self, image_id: str) -> str:
         """Return where an image is, below the folder."""
-        entry = self._entries[image_id]
-        path = entry.path.relative_to(self.root).as_posix()
-        return path if entry.member is None else f"{path}/{entry.member.filename}"
+        return str(self._entries[image_id].place)
 
     def stamp(self, image_id: str) -> tuple[int, int] | None:
         """Return size and stamp of an image, which change when it does; None if there is none."""
         entry = self._entries.get(image_id)
         return None if entry is None else (entry.size, entry.stamp)
 
+    def require_clear(self, image_ids: Sequence[str]) -> None:
+        """Refuse ids that two different files have; copies are no matter.
+
+        Files of the same size are compared when the image is read.
+
+        Raises:
+            UserError: names the ids, and where the files are.
+        """
+        clashes = []
+        for image_id in image_ids:
+            entry = self._entries.get(image_id)
+            differing = [other for other in self._others.get(image_id, ()) if entry and entry.differs(other)]
+            if differing:
+                clashes.append(f"{image_id} ({self.file_name(image_id)} and {differing[0].place})")
+        if clashes:
+            raise UserError(
+                f"{self.root}: expected one image an id, got two different files for {name_some(clashes)}; "
+                "remove one of each."
+            )
+
     def read(self, image_id: str) -> bytes:
         """Return one encoded image; from an archive its checksum is verified.
 
         Raises:
-            UserError: it is larger than any photograph, no plain file, or a damaged member of an archive.
+            UserError: it is larger than any photograph, no plain file, a damaged member of an archive, or another
+                file of this id has other content.
             OSError: the file cannot be read.
         """
         entry = self._entries[image_id]
-        if entry.member is not None:
-            return read_member(self._archives[entry.path], entry.member, MAX_IMAGE_BYTES)
-        if not entry.path.is_file():  # a pipe or a device would be read for ever
-            raise UserError(f"{entry.path}: expected a plain file, got none; remove it or put the image there.")
-        with entry.path.open("rb") as file:
-            encoded = file.read(MAX_IMAGE_BYTES + 1)
-        if len(encoded) > MAX_IMAGE_BYTES:
-            raise UserError(
-                f"{entry.path}: expected at most {MAX_IMAGE_BYTES:,} bytes for {image_id}, got more; "
-                "this is no dermatoscopic image."
-            )
+        encoded = entry.read(MAX_IMAGE_BYTES)
+        # Once: preparation reads an image twice, and the second time its copies are known to be equal.
+        for other in self._others.pop(image_id, ()):
+            if entry.differs(other) is None and other.read(MAX_IMAGE_BYTES) != encoded:
+                raise UserError(f"{entry.place} and {other.place} are two different files; remove one")
         return encoded
-
-    def _index(self) -> dict[str, _Entry]:
-        entries: dict[str, _Entry] = {}
-        clashes = []
-        for entry, name in _walk(self.root, self._archives):
-            image_id = Path(name).stem
-            known = entries.setdefault(image_id, entry)
-            if known.differs(entry):
-                clashes.append(image_id)
-        if clashes:
-            raise UserError(
-                f"{self.root}: expected one image an id, got two different files for "
-                f"{name_some(sorted(set(clashes)))}; remove one of each."
-            )
-        return entries
 
 
 class FolderSource:
-    """A table that was read from a file, and a folder with its images."""
+    """A table that was read, and a folder with its images.
+
+    Args:
+        metadata: the rows.
+        read_from: the content of every file that labels were read from.
+        images: the folder; it may have more images.
+        tables, outside: see `Source`.
+
+    Raises:
+        UserError: an image of the table is there twice, and differs.
+    """
 
     kind = "images"
 
-    def __init__(self, metadata: Metadata, table: Path, images: ImageFolder) -> None:
-        self.metadata, self.images = metadata, images
+    def __init__(
+        self,
+        metadata: Metadata,
+        read_from: Sequence[bytes],
+        images: ImageFolder,
+        *,
+        tables: Sequence[dict[str, Any]] = (),
+        outside: Mapping[str, str] | None = None,
+    ) -> None:
+        self.metadata, self.images, self.tables, self.outside = metadata, images, tables, outside or {}
         self.read = images.read
         self.description = str(images.root)
-        self.signature = self._signature(table)
+        images.require_clear(metadata.image_id.tolist())
+        self.signature = self._signature(read_from)
 
     def missing(self) -> list[str]:
         """Return the ids that the table names and no image exists for."""
         return [i for i in self.metadata.image_id.tolist() if i not in self.images]
 
-    def _signature(self, table: Path) -> str:
-        """Digest names, sizes and stamps: cheap, and changes when a file changes."""
-        digest = hashlib.sha256(table.read_bytes())
+    def unclaimed(self) -> list[str]:
+        """Return the places of images that no row of the table names."""
+        named = set(self.metadata.image_id.tolist())
+        return [self.images.file_name(i) for i in self.images if i not in named]
+
+    def _signature(self, read_from: Sequence[bytes]) -> str:
+        """Digest tables, names, sizes and stamps: cheap, and changes when a file changes."""
+        digest = hashlib.sha256()
+        for content in read_from:
+            digest.update(content)
         for image_id in self.metadata.image_id.tolist():
             digest.update(f"{image_id} {self.images.stamp(image_id)}\n".encode())
         return digest.hexdigest()
 
 
 class LocalSource(FolderSource):
-    """A folder on disk that holds the metadata and the images.
+    """A folder on disk that holds the metadata and the images, or an archive, or the table in such a folder.
 
     Raises:
-        UserError: there is no metadata; otherwise see `ImageFolder` and `read_metadata`.
+        UserError: there is no metadata, or more than one; otherwise see `ImageFolder` and `from_rows`.
     """
 
-    def __init__(self, folder: str | Path, *, allow_missing: bool = False) -> None:
-        images = ImageFolder(Path(folder))
-        table, groupings = _find_metadata(images.root)
-        super().__init__(read_metadata(table, groupings, allow_missing=allow_missing), table, images)
+    def __init__(self, place: str | Path, *, allow_missing: bool = False) -> None:
+        root = Path(place)
+        named = root if root.is_file() and root.suffix.lower() in TABLE_SUFFIXES else None
+        root = root if named is None else root.parent
+        require_there(root)
+        entries = find_entries(root, (*IMAGE_SUFFIXES, *TABLE_SUFFIXES))
+        images = ImageFolder(root, entries)
+        table, lesions = find_tables(root, entries, named)
+        if table is None:
+            rows, where = _rows_by_folder(images, lesions), str(root)
+        else:
+            rows, where = table.labels.rows, table.where
+        if not rows:
+            raise UserError(_no_table(root, table, entries))
+        rows = with_lesions(rows, lesions and lesions.lesions, where, allow_missing=allow_missing)
+        read_from = [found for found in (table, lesions) if found is not None]
+        contents, tables = [found.content for found in read_from], [found.facts() for found in read_from]
+        if table is None:
+            contents.insert(0, "".join(f"{row['image_id']} {row['dx']}\n" for row in rows).encode())
+            facts = {"sha256": hashlib.sha256(contents[0]).hexdigest(), "rows": len(rows)}
+            tables.insert(0, {"place": ".", "layout": str(Layout.CLASS_FOLDERS), **facts})
+        outside = table.labels.outside if table else {}
+        super().__init__(from_rows(rows, where=where), contents, images, tables=tables, outside=outside)
 
 
-def _walk(root: Path, archives: dict[Path, zipfile.ZipFile]) -> Iterator[tuple[_Entry, str]]:
-    """Yield every image below a folder, plain files first, then archive members."""
-    zips = []
-    for folder, folders, files in os.walk(root):
-        # In one order on every machine, so that messages and the choice among equal copies are the same.
-        folders.sort()
-        for name in sorted(files):
-            path = Path(folder, name)
-            if name.lower().endswith(".zip"):
-                zips.append(path)
-            elif is_image(name):
-                yield _file_entry(path), name
-    for path in zips:
-        archives[path] = open_archive(path)
-        for info in archives[path].infolist():
-            name = Path(info.filename).name
-            if is_image(name) and not info.is_dir():
-                require_plain(path, info)
-                yield _Entry(path, info, info.file_size, info.CRC), name
+def require_there(root: Path) -> None:
+    """Refuse a source that does not exist.
 
-
-def _file_entry(path: Path) -> _Entry:
-    try:
-        status = path.stat()
-    except OSError:  # a broken link; reading it says so, by the image's id
-        return _Entry(path, None, 0, 0)
-    return _Entry(path, None, status.st_size, status.st_mtime_ns)
-
-
-def _find_metadata(root: Path) -> tuple[Path, Path | None]:
-    """Return the metadata file and, where there is one, ISIC's lesion groupings."""
-    tables = sorted(
-        path
-        for path in (*root.glob("*"), *root.glob("*/*"))
-        if path.is_file() and path.suffix.lower() in (".csv", ".tab", ".tsv", "")
-    )
-    named = [path for path in tables if path.name.startswith("HAM10000_metadata")]
-    other = [path for path in tables if {"image_id", "dx"} <= set(header(path))]
-    one_hot = [path for path in tables if is_one_hot(header(path))]
-    # By name first: other tables in the folder may have the same columns.
-    found = named or other or one_hot
-    if not found:
+    Raises:
+        UserError: it is no folder and no zip archive.
+    """
+    if not root.is_dir() and not (root.is_file() and root.suffix.lower() == ".zip"):
         raise UserError(
-            f"{root}: expected HAM10000_metadata.csv, or ISIC2018_Task3_Training_GroundTruth.csv, "
-            f"got {name_some([p.name for p in tables], 5) or 'no table'}; put one of them there."
+            f"{root}: expected a folder of images or a zip archive, got "
+            f"{'another file' if root.exists() else 'nothing'}; name an existing folder."
         )
-    groupings = [path for path in tables if "LesionGroupings" in path.name]
-    return found[0], groupings[0] if groupings else None
+
+
+def _rows_by_folder(images: ImageFolder, lesions: Table | None) -> list[Row]:
+    """Return a row for each image that lies in a folder of its class's name; other columns are the lesions' table's."""
+    known = lesions.lesions if lesions else {}
+    found = {
+        (image_id, entry.place.parent.name.lower()): None
+        for image_id in images
+        for entry in images.entries(image_id)
+        if entry.place.parent.name.lower() in CLASSES and not is_held_out(entry)
+    }  # in two folders an image has two rows, which are then refused by its id
+    return [{**known.get(image_id, {}), "image_id": image_id, "dx": dx} for image_id, dx in found]
+
+
+def _no_table(root: Path, table: Table | None, entries: Sequence[Entry]) -> str:
+    if table is not None:
+        return f"{table.where}: expected images of the seven classes, got none among {len(table.rows):,} rows."
+    tables = [str(entry.place) for entry in entries if entry.place.suffix.lower() in TABLE_SUFFIXES]
+    return (
+        f"{root}: expected HAM10000_metadata.csv, ISIC2018_Task3_Training_GroundTruth.csv, the ISIC Archive's "
+        f"metadata.csv, or a folder a class, got {name_some(tables, 5) or 'no table'}; put one of them there."
+    )

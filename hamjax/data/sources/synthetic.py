@@ -7,7 +7,8 @@ format follow the published metadata of HAM10000. It says nothing about skin.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,12 +36,18 @@ class SyntheticSource:
         self.metadata = _invent_metadata(count, seed)
         self.description = f"{count:,} drawn images"
         self.signature = f"synthetic/3 count={count} seed={seed}"
+        self.tables: Sequence[dict[str, Any]] = ()
+        self.outside: Mapping[str, str] = {}
         self._seed = seed
         self._row = {image_id: i for i, image_id in enumerate(self.metadata.image_id.tolist())}
         self._cached_read = functools.cache(self._draw_and_encode)
 
     def missing(self) -> list[str]:
         """Return no id: every image can be drawn."""
+        return []
+
+    def unclaimed(self) -> list[str]:
+        """Return no place: there is no file."""
         return []
 
     def read(self, image_id: str) -> bytes:
