@@ -1,64 +1,92 @@
-"""A summary as `report/test.json` holds it, with everything in it, from random predictions."""
+"""A summary as `report/test.json` holds it, with everything in it, assembled as a run does from random predictions."""
 
 import copy
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import optax
 
 from hamjax.config import Config
+from hamjax.data import splits
 from hamjax.data.classes import CLASSES
-from hamjax.evaluation.metrics.calibration import calibration_report
-from hamjax.evaluation.metrics.classification import classification_report, mean_cross_entropy, softmax
-from hamjax.evaluation.metrics.isic import isic_scores
-from hamjax.evaluation.metrics.ranking import one_vs_rest, operating_points
+from hamjax.data.dataset import Dataset
+from hamjax.data.metadata import Metadata
+from hamjax.evaluation.scoring import make_report
+from hamjax.runtime.devices import make_mesh
+from hamjax.training.setup.experiment import Experiment
+from hamjax.training.setup.plan import Plan
+from hamjax.training.setup.resolved import resolve
 
 SUPPORTS = {"akiec": 30, "bcc": 35, "bkl": 88, "df": 8, "mel": 46, "nv": 883, "vasc": 13}
-GROUPS = {
-    "age": ("0-19", "20-39", "40-59", "60-79", "80 and over", "unknown"),
-    "sex": ("female", "male", "unknown"),
-    "localization": ("abdomen", "back", "chest", "face", "lower extremity", "scalp", "trunk", "upper extremity"),
-    "dataset": ("rosendahl", "vidir_modern", "vidir_molemax", "vienna_dias"),
-    "dx_type": ("confocal", "consensus", "follow_up", "histo"),
-}
+SITES = ("abdomen", "back", "chest", "face", "lower extremity", "scalp", "trunk", "upper extremity")
+SOURCES = ("rosendahl", "vidir_modern", "vidir_molemax", "vienna_dias")
+# The parts, and how many images each has of one in the test part.
+PARTS = {"test": 1, "val": 1, "train": 2}
+FIRST_ID = 9_000_000  # beyond HAM10000's, among which are near-duplicates that would count as leaks
+YOUNGEST = 20  # years, of a melanoma: the row below has none
 
 
 def full_summary() -> dict[str, Any]:
-    """Return a summary in which no part is missing, free to be changed; intervals and groups are made up."""
+    """Return a summary in which no part is missing, free to be changed."""
     return copy.deepcopy(_summary())
 
 
 @functools.cache
 def _summary() -> dict[str, Any]:
     rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(len(CLASSES)), list(SUPPORTS.values()))
+    experiment = _experiment(rng)
+    labels = experiment.dataset.metadata.label
     logits = rng.normal(size=(len(labels), len(CLASSES))) + 2.2 * np.eye(len(CLASSES))[labels]
-    probabilities = softmax(logits)
-    report, ranks = classification_report(labels, probabilities, CLASSES), one_vs_rest(labels, probabilities, CLASSES)
-    for name, row in report["per_class"].items():
-        few = row["support"] < 20
-        row |= ranks["per_class"][name]
-        row["intervals"] = {score: _interval(row[score], few and score == "recall") for score in ("recall", "f1")}
-        row["intervals"] |= {"auc": _interval(row["auc"]), "precision": None if name == "df" else _interval(0.5)}
-    scores = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
-    report["macro_auc"] = ranks["macro_auc"]
-    points = operating_points(labels, probabilities, CLASSES)
-    return {
-        **_facts(),
-        **report,
-        "loss": mean_cross_entropy(labels, probabilities),
-        "intervals": {name: _interval(report[name]) for name in scores},
-        "bootstrap": {"resamples": 1000, "level": 0.95, "clusters": 1103, "resampled": "lesions"},
-        "isic": isic_scores(labels, probabilities, CLASSES),
-        "operating_points": [point | {"interval": _interval(point["sensitivity"])} for point in points],
-        "calibration": calibration_report(labels, logits, labels, 2 * logits, same_images=False),
-        "subgroups": {key: [_subgroup(rng, name) for name in names] for key, names in GROUPS.items()},
-        "demographics": {part: _demographics(rng, n) for part, n in (("train", 7809), ("val", 1103), ("test", 1103))},
-        "worst_errors": [_error(k) for k in range(12)],
-        "leaks": {dx: {"test": n, "leaked": 0, "val": n, "val_leaked": 0} for dx, n in SUPPORTS.items()},
-        "alarms": [],
-    }
+    tested, validated = experiment.rows(splits.TEST), experiment.rows(splits.VAL)
+    variables = {"params": {"dense": np.zeros((10, 7))}, "batch_stats": {}}
+    report = make_report(
+        logits[tested],
+        experiment.dataset,
+        tested,
+        splits.TEST,
+        facts=experiment.facts(variables) | {"checkpoint": {"name": "last", "step": 34000}, "tta": "none"},
+        leaks=experiment.leaks(),
+        explain=lambda errors: (np.zeros((len(errors), 1, 1, 3), np.uint8), np.zeros((len(errors), 1, 1))),
+        validation=(labels[validated], 2 * logits[validated]),
+    )
+    # What `report.write` adds of `config.json`.
+    return report.summary | {
+        "config": experiment.config.to_dict(),
+        "environment": {"python": "3.11.9", "platform": "Linux", "device": "cpu", "devices": 1, "processes": 1,
+                        "revision": "0123456789ab", "packages": {"hamjax": "0.1.0", "jax": "0.10.2"}},
+        "command": "python -m hamjax.main --config configs/cnn_s2.py --workdir runs/cnn_s2",
+    }  # fmt: skip
+
+
+def _experiment(rng: np.random.Generator) -> Experiment:
+    """Make an experiment of a table and a split alone: its images are one pixel, and it has no network."""
+    config = Config()
+    config.model.weights = "random"
+    # The test part's labels as often as the shares say.
+    one = np.repeat(np.arange(len(CLASSES)), list(SUPPORTS.values()))
+    label = np.tile(one, sum(PARTS.values()))
+    split = np.repeat(list(PARTS), [share * len(one) for share in PARTS.values()])
+    count, melanoma = len(label), CLASSES.index("mel")
+    ages = rng.choice(np.array([5, 25, 45, 65, 85, np.nan], np.float32), count)
+    metadata = Metadata(
+        image_id=np.array([f"ISIC_{FIRST_ID + i:07d}" for i in range(count)]),
+        lesion_id=np.array([f"HAM_{i:07d}" for i in range(count)]),
+        label=label.astype(np.int32),
+        age=np.where(label == melanoma, np.maximum(ages, YOUNGEST), ages),
+        dx_type=rng.choice(np.array(["confocal", "consensus", "follow_up", "histo"]), count),
+        sex=rng.choice(np.array(["female", "male", "unknown"]), count),
+        localization=rng.choice(np.array(SITES), count),
+        dataset=rng.choice(np.array(SOURCES), count),
+    )
+    trained = np.flatnonzero(split == splits.TRAIN)
+    plan = Plan(split=split, epoch_rows=trained, counts=np.bincount(label[trained]),
+                class_weights=np.ones(len(CLASSES), np.float32), steps_per_epoch=100, num_steps=500)  # fmt: skip
+    images = np.zeros((count, 1, 1, 3), np.uint8)
+    note = "10,015 images of 600x450 pixels, squash to 224x224"
+    dataset = Dataset(images=images, metadata=metadata, fingerprint="cd" * 32, dropped=(), images_note=note)
+    return Experiment(config=config, resolved=resolve(config), dataset=dataset, plan=plan, mesh=make_mesh(), model=None,
+                      tx=optax.identity())  # fmt: skip
 
 
 def external_overlap() -> dict[str, Any]:
@@ -87,60 +115,3 @@ def full_records(epochs: int = 5, steps_per_epoch: int = 100) -> list[dict[str, 
             scores = {"loss": 0.9, "accuracy": 0.8, "balanced_accuracy": 0.3 + step / 2000, "macro_f1": 0.3}
             records.append(line | {f"eval/{name}": score for name, score in scores.items()})
     return records
-
-
-def _facts() -> dict[str, Any]:
-    config = Config()
-    config.sampling.strategy = type(config.sampling.strategy)("s2")
-    counts = {"akiec": 267, "bcc": 444, "bkl": 923, "df": 99, "mel": 1021, "nv": 4939, "vasc": 116}
-    packages = {"hamjax": "0.1.0", "jax": "0.10.2", "numpy": "2.4.0"}
-    return {
-        "partition": "test",
-        "model": "cnn",
-        "strategy": "s2",
-        "seed": 0,
-        "images_note": "10,015 images of 600x450 pixels, squash to 224x224",
-        "images_dropped": [],
-        "split": {"name": "paper", "fingerprint": "ab" * 32,
-                  "counts": {"train": counts, "val": dict(SUPPORTS), "test": dict(SUPPORTS)}},
-        "lesions": {"images": 10_015, "unknown": 0},
-        "data_fingerprint": "cd" * 32,
-        "sampling": {"epoch_counts": counts, "class_weights": dict.fromkeys(CLASSES, 1.0)},
-        "params_total": 25_756_711,
-        "params_trainable": 25_756_711,
-        "checkpoint": {"name": "last", "step": 34000},
-        "config": config.to_dict(),
-        "environment": {"python": "3.11.9", "platform": "Linux", "device": "cpu", "devices": 1, "processes": 1,
-                        "revision": "0123456789ab", "packages": packages},
-        "command": "python -m hamjax.main --config configs/cnn_s2.py --workdir runs/cnn_s2",
-    }  # fmt: skip
-
-
-def _interval(value: float, wilson: bool = False) -> dict[str, Any]:
-    width = 0.2 if wilson else 0.05
-    method = "wilson" if wilson else "bootstrap"
-    return {"low": max(value - width, 0.0), "high": min(value + width, 1.0), "method": method}
-
-
-def _subgroup(rng: np.random.Generator, name: str) -> dict[str, Any]:
-    n, melanomas = int(rng.integers(8, 500)), 0 if name == "0-19" else int(rng.integers(1, 30))
-    accuracy, balanced, found = (float(rng.uniform(0.3, 0.95)) for _ in range(3))
-    return {
-        "group": name, "n": n, "lesions": n, "accuracy": accuracy, "accuracy_interval": _interval(accuracy),
-        "balanced_accuracy": balanced, "balanced_accuracy_interval": _interval(balanced), "melanomas": melanomas,
-        "melanoma_sensitivity": found if melanomas else None,
-        "melanoma_interval": _interval(found, wilson=True) if melanomas else None,
-    }  # fmt: skip
-
-
-def _demographics(rng: np.random.Generator, images: int) -> dict[str, Any]:
-    def deal(names: Sequence[str]) -> dict[str, int]:
-        return dict(zip(names, rng.multinomial(images, np.full(len(names), 1 / len(names))).tolist(), strict=True))
-
-    groups = {key: deal(names) for key, names in GROUPS.items() if key != "age"}
-    return {"images": images, "lesions": images, "age": {"mean": 51.9, "sd": 16.9, "unknown": 6}, **groups}
-
-
-def _error(k: int) -> dict[str, Any]:
-    return {"image_id": f"ISIC_{24306 + k:07d}", "truth": "mel", "predicted": "nv",
-            "probability_of_truth": 0.001 * (k + 1), "probability_of_predicted": 0.99 - 0.01 * k}  # fmt: skip
