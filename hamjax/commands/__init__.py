@@ -70,6 +70,7 @@ def errors_reported(name: str) -> Iterator[None]:
 def _run(command: str, words: list[str]) -> None:
     if command not in COMMANDS:
         raise UserError(f"{expected_one_of('command', COMMANDS, command)} `hamjax --help` describes them.")
+    # `hamjax --help` must not wait two seconds for jax, which most commands load.
     importlib.import_module(f"hamjax.commands.{command}").main(words)
 
 

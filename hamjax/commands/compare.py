@@ -61,6 +61,7 @@ def require_same_test(one: Path, first: TestPredictions, other: Path, second: Te
             f"{other}: expected the test images of {one}, got others; {len(alone)} are in one run "
             f"alone: {name_some(alone)}. Compare runs with the same data.split and data.split_seed."
         )
+    # Same ids do not mean the same truth: a corrected table, or folders of another version.
     differing = np.flatnonzero(first.labels != second.labels)
     if len(differing):
         raise UserError(

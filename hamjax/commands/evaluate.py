@@ -38,6 +38,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data-dir", help="where the prepared data is now, if it has moved")
     parser.add_argument("--distributed", default="auto", help="as --config.runtime.distributed, to share the work")
     args = parser.parse_args(words)
+    # Without labels there is nothing to score, and labels of the run's own images are in its data.
     if (args.images is None) != (args.labels is None):
         parser.error("expected --images and --labels together, got one of them")
     if args.images and (args.split or args.source_dir or args.data_dir):

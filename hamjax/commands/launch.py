@@ -32,15 +32,17 @@ def start(
         words: of the command line.
         processes: how many.
         cpu_devices: for each; 0 for whatever JAX finds.
-        outputs: where each one's stdout and stderr go; here, if they are not given.
+        outputs: where the stdout and stderr of each go; by default to ours.
         module: what to run, as the interpreter takes it.
         environment: variables to set besides.
     """
+    # Another process may take it before process 0 listens; a run then ends with a message, and can be started again.
     port = free_port()
     device = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(cpu_devices)} if cpu_devices else {}
     started = []
     for index in range(processes):
         meeting = f"--config.runtime.distributed=localhost:{port},{processes},{index}"
+        # A single process must not wait for a coordinator; nor may it guess one from a cluster's variables.
         if processes == 1:
             meeting = "--config.runtime.distributed=off"
         output = outputs[index] if outputs else None

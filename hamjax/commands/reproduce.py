@@ -29,6 +29,7 @@ def main(words: Sequence[str]) -> None:
     what.add_argument("--cell", type=int, metavar="K", help="run this one alone, as a job of an array, without tables")
     what.add_argument("--tables", action="store_true", help="run nothing; make the tables of what is finished")
     args, overrides = parser.parse_known_args(words)
+    # argparse hands on what it does not know; a misspelled option must not become an override.
     strange = [word for word in overrides if not (word.startswith("--config.") and "=" in word)]
     if strange:
         parser.error(f"expected the options above and --config.KEY=VALUE, got {' '.join(strange)}")

@@ -54,6 +54,7 @@ def main(words: Sequence[str]) -> None:
 def convert(name: str, path: Path, out: Path) -> tuple[Any, dict[str, Any]]:
     """Convert a file and write the result; return the network with its variables."""
     tensors = read_tensors(name, path)
+    # A file without its top still trains; only --classify needs the 1000 classes.
     has_top = any(t.path == "params/head/predictions/bias" and len(t.value) == IMAGENET_CLASSES for t in tensors)
     model = create_model(name, head="imagenet" if has_top else "linear")
     blank = init_variables(model, image_size=MODEL_SPECS[name].native_size, seed=0)
@@ -78,7 +79,9 @@ def classify(name: str, model: Any, variables: dict[str, Any], image: Path, clas
     try:
         names = imagenet_class_names(class_index)
     except UserError as error:
+        # The names are a convenience: without them, or without a network, the numbers still say whether it works.
         print(f"{error}\nclasses are numbered instead; name the file with --class-index", file=sys.stderr)
         names = [f"class {i}" for i in range(len(probabilities))]
+    # Five, as ImageNet's own scores have it.
     best = np.argsort(-probabilities)[:5]
     return "\n".join(f"{probabilities[i]:.3f}  {names[i]}" for i in best)

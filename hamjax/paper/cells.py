@@ -140,7 +140,7 @@ def read_state(cell: Cell) -> State:
     lines = read_records(records) if records.exists() else []
     step, seconds, timed_steps, wall = 0, 0.0, 0, 0.0
     for line in lines:
-        # A resumed run counts its seconds anew.
+        # A resumed run counts its seconds anew: where they fall, the line's own count is what has passed since.
         seconds += line["wall_s"] - (wall if line["wall_s"] >= wall else 0)
         timed_steps += line["step"] - step
         step, wall = line["step"], line["wall_s"]

@@ -37,6 +37,7 @@ def text(blocks: Sequence[Block], compared: Table | None, notes: Sequence[str]) 
         compared: the protocols side by side, if there are several.
         notes: such as the cells that failed.
     """
+    # First, as the tables below them look whole even where cells failed.
     parts = ["\n".join(notes)] if notes else []
     for block in blocks:
         parts.append("\n".join(block.lines))
@@ -56,6 +57,7 @@ def grouped_lines(table: Table) -> dict[str, list[list[str]]]:
             "95% CI": [_interval(entry.ours) for entry in entries],
             "noise": [entry.noise for entry in entries],
         }
+        # A line that is empty in every column is left out: no network has run, or nothing was published.
         groups[name] = [[what, *cells] for what, cells in lines.items() if any(cells)]
     return groups
 
@@ -67,6 +69,7 @@ def csv_text(tables: Sequence[tuple[str, Table]]) -> str:
         tables: pairs of a protocol and its table.
     """
     text = io.StringIO()
+    # As on every other file of the grid, whatever the machine; csv's own default is \r\n.
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_HEADER)
     for protocol, table in tables:

@@ -76,6 +76,7 @@ def _shapes(name: str, variables: Mapping[str, Any]) -> dict[str, tuple[int, ...
     image = jax.ShapeDtypeStruct((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.float32)
     logits, stages = jax.eval_shape(lambda v, x: model.apply(v, x, stages=True), variables, image)
     shapes = {stage: value.shape[1:] for stage, value in stages.items()} | {"logits": logits.shape[1:]}
+    # Two rows of the paper's tables that are no stages of ours.
     if MODEL_SPECS[name].pretrained:
         shapes["dense"] = variables["params"]["head"]["dense"]["bias"].shape
     else:

@@ -52,9 +52,11 @@ def _figures(block: Block) -> Iterator[Markup]:
     if block.best_model is None:
         return
     best = block.best[block.best_model]
+    # The paper shows one run; of several seeds and folds the first stands for all.
     first = best.cells[0]
     yield from _kept(first, "sample_sheet", "Figure 1: training images of every class, augmented")
     yield from _kept(first, "class_histogram", "Figure 2: images per class, before and after the strategy")
+    # Otherwise the same matrix would be drawn twice.
     if best.model == "cnn":
         yield _confusion(best, "Figures 4 and 5: confusion matrix of the best CNN, which is the best network")
     else:

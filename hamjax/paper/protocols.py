@@ -54,7 +54,7 @@ class Block:
 
 
 def make_block(protocol: str, models: Sequence[str], results: Sequence[Result]) -> Block:
-    """Make a protocol's tables and what is said of them."""
+    """Return the tables of a protocol and the lines above them."""
     best = choose_strategies(protocol, results)
     chosen = [
         f"{TITLES[model]} {result.strategy.upper()} (the paper: {' or '.join(map(str.upper, best_strategies(model)))})"
@@ -68,6 +68,7 @@ def make_block(protocol: str, models: Sequence[str], results: Sequence[Result]) 
         lines.append(f"Protocol {protocol}: tested on {tested}.")
         if lesions is None:
             lines.append(UNKNOWN.format(resampled=results[0].resampled))
+        # Beside every accuracy: always saying nv scores two thirds of all images, and four fifths of the paper's test part.
         top = max(report["per_class"], key=lambda dx: report["per_class"][dx]["support"])
         lines.append(
             f"{report['n']:,} test images{shown}. Majority baseline: always {top} scores "
@@ -79,7 +80,8 @@ def make_block(protocol: str, models: Sequence[str], results: Sequence[Result]) 
 
 
 def side_by_side(blocks: Sequence[Block], models: Sequence[str]) -> Table:
-    """Show every network's chosen strategy under each protocol."""
+    """Return a table of the chosen strategy of each network under each protocol."""
+    # One measure that the majority class decides, and two in which all seven count alike.
     measures = (
         ("accuracy", "table6", "overall"),
         ("balanced accuracy", "table6", "mean"),

@@ -44,6 +44,9 @@ SUPPORT = (30, 35, 88, 8, 883, 46, 13)
 
 
 def best_strategies(model: str) -> list[str]:
-    """Return whose Tables 5 to 7 show; where two are equally accurate, the paper does not say which."""
+    """Return the strategies that Tables 5 to 7 may show: the most accurate ones.
+
+    Where two are equally accurate, the paper does not say which it shows.
+    """
     accuracy = {strategy: row[MODELS.index(model)] for strategy, row in ACCURACY.items()}
     return [strategy for strategy, value in accuracy.items() if value == max(accuracy.values())]

@@ -22,6 +22,7 @@ def describe_plan(cells: Sequence[Cell]) -> str:
         UserError: the data is not what it should be.
     """
     table = read_table(data_request(cells[0].config))
+    # The table alone: a dry run on a laptop must not decode 10,015 images.
     steps = None if table is None else [make_plan(cell.config, table).num_steps for cell in cells]
     return describe(cells, steps)
 
@@ -72,6 +73,7 @@ def write_tables(root: Path, cells: Sequence[Cell]) -> str:
         notes.insert(0, f"{len(unfinished)} of {len(cells)} cells are not finished: {name_some(unfinished)}.")
     text = layout.text(blocks, compared, notes)
     write_atomically(root / "tables.txt", text)
+    # A CSV for each table, not for each protocol: what is compared stands in one file.
     for i, table in enumerate(blocks[0].tables):
         pairs = [(block.protocol, block.tables[i]) for block in blocks]
         write_atomically(root / f"{table.key}.csv", layout.csv_text(pairs))

@@ -1,4 +1,4 @@
-"""What finished cells say together: folds pooled, seeds side by side."""
+"""Results of finished cells: folds pooled, seeds side by side."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Score:
     Attributes:
         value: of ours the mean over the seeds.
         interval: its two ends.
-        sd: over the seeds; nothing with one.
+        sd: over the seeds; None with one.
         seeds: how many.
     """
 
@@ -114,6 +114,7 @@ def _read_result(model: str, strategy: str, complete: dict[int, list[Cell]]) -> 
             np.concatenate([getattr(fold, name) for fold in tested])
             for name in ("labels", "probabilities", "lesions", "known")
         )
+        # Pooled before scoring: a fold has two df images, too few for a recall that could be averaged.
         report = classification_report(labels, probabilities, CLASSES)
         reports.append(report | {"sure": bootstrap_intervals(labels, probabilities, lesions, CLASSES)})
     return Result(

@@ -21,7 +21,7 @@ from hamjax.runtime.say import Say
 say_now: Say = functools.partial(print, flush=True)  # into a file too
 LOG = "log.txt"
 QUIET_SECONDS = 30  # between two lines of progress where there is no terminal
-KEPT_LINES = 20
+KEPT_LINES = 20  # of a cell's output, in which its message is looked for; the longest message has about ten
 
 
 def run_cells(cells: Sequence[Cell], say: Say = say_now) -> list[Cell]:
@@ -127,6 +127,7 @@ def _run(cell: Cell, label: str, stop: _Stop, say: Say) -> str:
         assert process.stdout is not None
         for line in _watched(process.stdout, log, label):
             last.append(line)
+    # A scheduler may have stopped the cell and not us: going on to the next one would waste what is left of our time.
     if process.returncode in (cell.config.runtime.preempt_exit_code, -signal.SIGTERM):
         raise _stopped()
     if process.returncode == 0:
@@ -139,6 +140,7 @@ def _run(cell: Cell, label: str, stop: _Stop, say: Say) -> str:
 
 def _watched(output: IO[str], log: IO[str], label: str) -> Iterator[str]:
     """Yield a process's lines, keep them in the log, show how far it is."""
+    # A terminal has one line that is written over; a log file gets a line now and then, not thousands.
     is_terminal, shown = sys.stderr.isatty(), time.monotonic()
     for line in output:
         log.write(line)

@@ -17,7 +17,7 @@ NAMES = {"precision": "precision", "recall": "recall", "f1": "F1-score"}
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A place in a table; `noise` is inside, above, below, or empty where nothing can be said."""
+    """A place in a table; `noise` is inside, above, below, or empty where it cannot be told."""
 
     ours: Score | None
     published: Score | None
@@ -44,7 +44,7 @@ class Table:
 
 
 def make_tables(protocol: str, models: Sequence[str], results: Sequence[Result]) -> list[Table]:
-    """Make Table 4, its like for balanced accuracy, and Tables 5 to 7.
+    """Return Table 4, the same for balanced accuracy, and Tables 5 to 7.
 
     Args:
         protocol: only the paper's own is compared with the paper.
@@ -88,6 +88,7 @@ def choose_strategies(protocol: str, results: Sequence[Result]) -> dict[str, Res
     best: dict[str, Result] = {}
     for result in results:
         held = best.get(result.model)
+        # Strictly better, so that of equal ones the first stays, on every machine.
         if held is None or merit(protocol, result) > merit(protocol, held):
             best[result.model] = result
     return best
@@ -109,6 +110,7 @@ def published_scores(metric: str, model: str) -> list[Score]:
     precisions = published.PER_CLASS["precision"][model]
     scores = []
     for k in range(len(PAPER_ORDER)):
+        # Images that were predicted as this class: recall * truth are right, and they are `precision` of all of them.
         truth = published.SUPPORT[k]
         predicted = truth * recalls[k] / precisions[k] if precisions[k] else 0.0
         n = {"recall": truth, "precision": predicted, "f1": (truth + predicted) / 2}[metric]
@@ -153,7 +155,7 @@ def _entry(ours: Score | None, theirs: Score | None, compare: bool) -> Entry:
 
 
 def _noise(ours: Score, theirs: Score) -> str:
-    """Say whether the 95% interval of the difference holds zero."""
+    """Return `inside` if the 95% interval of the difference holds zero, else `above` or `below`."""
     ends = difference_interval(ours, theirs)
     if ends is None:
         return ""
@@ -161,6 +163,6 @@ def _noise(ours: Score, theirs: Score) -> str:
 
 
 def _share(value: float, n: float, rounding: float) -> Score:
-    """Return a printed share of n, which need not be whole; of nothing it says nothing."""
+    """Return a printed share of n, which need not be whole; its interval is 0 to 1 where n is 0."""
     interval = wilson_interval(value * n, n) if n else {"low": 0.0, "high": 1.0}
     return Score(value, (max(interval["low"] - rounding, 0.0), min(interval["high"] + rounding, 1.0)))

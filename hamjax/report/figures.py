@@ -66,7 +66,7 @@ def training_curves(records: list[dict[str, Any]], steps_per_epoch: int) -> Figu
 
 
 def reliability(calibration: Mapping[str, Any]) -> Figure:
-    """Draw accuracy over the probability of the answer, before and after the temperature.
+    """Draw accuracy over the probability of the predicted class, before and after the temperature.
 
     Args:
         calibration: of the summary: `before` and perhaps `after`, each with its `ece` and

@@ -1,4 +1,4 @@
-"""The worst errors, and where in the images the network saw what it took them for."""
+"""The worst errors with their Grad-CAM heat maps."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -37,6 +37,7 @@ def _draw(image: np.ndarray, heat: np.ndarray) -> bytes:
         axes.set_axis_off()
         if left:
             axes.imshow(image.mean(-1), cmap="gray", vmin=0, vmax=255)
+            # Clear without evidence, so that the lesion below stays visible; the root lifts middling evidence.
             axes.imshow(heat, cmap="viridis", vmin=0, vmax=1, alpha=0.8 * np.sqrt(heat))
         else:
             axes.imshow(image)

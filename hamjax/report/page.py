@@ -29,6 +29,7 @@ def page(evidence: Evidence) -> str:
     guideline that asks for it.
     """
     sections = [make(evidence) for make in SECTIONS]
+    # The guidelines come last: their items link to blocks, and only to those that have data.
     recorded = {block.anchor: block.title for section in sections for block in section.blocks if block.body}
     sections.append(Section("guidelines", "Reporting guidelines", checklist_blocks(recorded)))
     summary = evidence.summary
@@ -88,6 +89,7 @@ def _alarms(alarms: Sequence[str], recorded: Mapping[str, str]) -> Markup:
 
 def _alarm(alarm: str, recorded: Mapping[str, str]) -> Markup:
     kind, colon, rest = alarm.partition(":")
+    # An alarm that has no place of its own on this page is shown without a link.
     anchor = ALARM_ANCHORS.get(kind)
     if anchor not in recorded:
         return Markup("<strong>{}</strong>{}{}").format(kind, colon, rest)

@@ -1,4 +1,4 @@
-"""The worst errors: what was most surely wrong."""
+"""The worst errors: the wrong predictions with the highest probabilities."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,12 +30,13 @@ def failures_section(evidence: Evidence) -> Section:
 
 
 def _worst_errors(gallery: Sequence[Exhibit], errors: Sequence[Mapping[str, Any]]) -> Markup:
+    # The pictures have the table's columns as their captions, so one of the two is enough.
     if gallery:
         figures = NOTHING.join(picture(each.png, each.alternative, each.caption) for each in gallery)
         return Markup('<div class="gallery">{}</div>').format(figures)
     if not errors:
         return NOTHING
-    header = ["image", "truth", "answer", "probability of the answer", "of the truth"]
+    header = ["image", "truth", "predicted", "probability of the prediction", "of the truth"]
     return table("The most confident errors, worst first", header, [[error[key] for key in SHOWN] for error in errors])
 
 

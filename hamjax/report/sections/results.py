@@ -87,6 +87,7 @@ def class_name(dx: str) -> Markup:
 def _confusion(summary: Mapping[str, Any]) -> Markup:
     if "confusion_matrix" not in summary:
         return NOTHING
+    # The paper's order, so that its figures can be laid beside it.
     order = [summary["classes"].index(dx) for dx in PAPER_ORDER]
     lines = []
     for dx, i in zip(PAPER_ORDER, order, strict=True):
@@ -96,13 +97,15 @@ def _confusion(summary: Mapping[str, Any]) -> Markup:
         lines.append(Markup('<th scope="row">{}<small>{:,}</small></th>{}').format(dx, sum(counts), cells))
     return Markup(
         '<div class="scroll" tabindex="0" role="region" aria-label="Confusion matrix"><table class="matrix">'
-        "<caption>Rows: the true class and its images; columns: the answer. Shaded by the share of the row.</caption>"
+        "<caption>Rows: the true class and its images; columns: the predicted one. "
+        "Shaded by the share of the row.</caption>"
         '<thead><tr><th scope="col">true</th>{}</tr></thead><tbody>{}</tbody></table></div>'
     ).format(join('<th scope="col">{}</th>', PAPER_ORDER), join("<tr>{}</tr>", lines))
 
 
 def _shaded(count: int, share: float) -> Markup:
-    ink = "#fff" if share > 0.55 else "#1a202c"
+    # Where white and black are equally easy to read, at a contrast of 4 to 1; everywhere else it is higher.
+    ink = "#fff" if share > 0.72 else "#1a202c"
     style = f"background:rgba(33,82,135,{share:.3f});color:{ink}"
     return Markup('<td style="{}">{}<small>{}</small></td>').format(style, count, f"{share:.0%}")
 
@@ -159,8 +162,9 @@ def _calibration(evidence: Evidence) -> Markup:
     shown = NOTHING
     if "reliability" in evidence.pictures:
         alternative = (
-            "Reliability diagram: accuracy against the probability of the answer, before and after temperature "
-            f"scaling; expected calibration error {before['ece']:.3f}" + (f" and {after['ece']:.3f}." if after else ".")
+            "Reliability diagram: accuracy against the probability of the predicted class, before and after "
+            f"temperature scaling; expected calibration error {before['ece']:.3f}"
+            + (f" and {after['ece']:.3f}." if after else ".")
         )
         shown = picture(evidence.pictures["reliability"], alternative, "Reliability diagram")
     return table("Lower is better", ["score", "before", title], rows) + note(said) + shown

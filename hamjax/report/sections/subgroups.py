@@ -30,6 +30,7 @@ def _subgroups(summary: Mapping[str, Any]) -> Markup:
     }
     everyone = [score(overall[name], summary.get("intervals", {}).get(name)) for name in SCORES]
     found = score(overall["melanoma_sensitivity"], melanoma.get("intervals", {}).get("recall"))
+    # First, without a heading: it is what every group below is compared with.
     groups = {"": [["all images", *everyone, found]]} | groups
     header = ["group", "accuracy", "balanced accuracy", "melanomas found"]
     said = (

@@ -20,7 +20,7 @@ TRAINING = ("sampling", "model", "loss", "optimizer", "train", "eval")
 
 
 def training_section(evidence: Evidence) -> Section:
-    """Say what was trained, on what, with which settings, and how it went."""
+    """Return the section of the network, its settings and its training."""
     blocks = [
         Block("model", "Network", _network(evidence)),
         Block("preprocessing", "Preprocessing and augmentation", _preprocessing(evidence)),
@@ -46,7 +46,7 @@ def _network(evidence: Evidence) -> Markup:
         {
             "network": summary["model"],
             "input": None if size is None else f"{size}x{size} pixels, RGB",
-            "output": f"a probability for each of {len(PAPER_ORDER)} classes; the highest is the answer",
+            "output": f"a probability for each of {len(PAPER_ORDER)} classes; the highest is predicted",
             "parameters": None if total is None else f"{total:,}, of them {trained:,} trained",
             "starts from weights": evidence.setting("model.weights"),
             "head": evidence.setting("model.head"),
@@ -66,6 +66,7 @@ def _imbalance(summary: Mapping[str, Any]) -> Markup:
     strategy = STRATEGIES.get(summary.get("strategy", ""))
     if strategy is None:
         return NOTHING
+    # Reports of early versions have no config: the sentence then names no number.
     threshold = ((summary.get("config") or {}).get("sampling") or {}).get("threshold", "a threshold")
     said = paragraph(f"Strategy {summary['strategy']}: {strategy.summary.format(threshold=threshold)}.")
     sampling = summary.get("sampling")
@@ -126,6 +127,7 @@ def _selection(evidence: Evidence) -> Markup:
     checkpoint = evidence.summary.get("checkpoint")
     if checkpoint is None:
         return NOTHING
+    # `last` is the end of training, unless training went on after it: then its step was asked for.
     name, step = checkpoint["name"], checkpoint["step"]
     why = SELECTION.get(name, NOT_RECORDED)
     if name == "last" and any(line["step"] > step for line in evidence.records):
