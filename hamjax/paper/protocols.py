@@ -68,7 +68,7 @@ def make_block(protocol: str, models: Sequence[str], results: Sequence[Result]) 
         lines.append(f"Protocol {protocol}: tested on {tested}.")
         if lesions is None:
             lines.append(UNKNOWN.format(resampled=results[0].resampled))
-        # Beside every accuracy: always saying nv scores two thirds of all images, and four fifths of the paper's test part.
+        # Beside every accuracy: always saying nv scores two thirds, and four fifths in the paper's test part.
         top = max(report["per_class"], key=lambda dx: report["per_class"][dx]["support"])
         lines.append(
             f"{report['n']:,} test images{shown}. Majority baseline: always {top} scores "
