@@ -114,7 +114,7 @@ def _read_result(model: str, strategy: str, complete: dict[int, list[Cell]]) -> 
             np.concatenate([getattr(fold, name) for fold in tested])
             for name in ("labels", "probabilities", "lesions", "known")
         )
-        # Pooled before scoring: a fold has two df images, too few for a recall that could be averaged.
+        # Pooled before scoring: a fold has 23 images of df, too few for a recall of its own.
         report = classification_report(labels, probabilities, CLASSES)
         reports.append(report | {"sure": bootstrap_intervals(labels, probabilities, lesions, CLASSES)})
     return Result(

@@ -21,7 +21,7 @@ from hamjax.runtime.say import Say
 say_now: Say = functools.partial(print, flush=True)  # into a file too
 LOG = "log.txt"
 QUIET_SECONDS = 30  # between two lines of progress where there is no terminal
-KEPT_LINES = 20  # of a cell's output, in which its message is looked for; the longest message has about ten
+KEPT_LINES = 20  # of a cell's output, in which the message of a failure is looked for
 
 
 def run_cells(cells: Sequence[Cell], say: Say = say_now) -> list[Cell]:

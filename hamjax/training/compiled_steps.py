@@ -37,6 +37,7 @@ class Dispatcher:
         """Take the steps after `step`, as many as batches are stacked; state and metrics are donated."""
         # Frozen layers change only between epochs, and no dispatch crosses the end of one.
         frozen = self._experiment.frozen_at(step)
+        # Compiled when first needed: a run that resumes after its frozen epochs never needs their program.
         if frozen not in self._compiled:
             self._compiled[frozen] = self._compile(frozen, state.params)
         return self._compiled[frozen](state, metrics, batches, settings, *self._images)

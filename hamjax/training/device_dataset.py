@@ -64,6 +64,7 @@ def require_room(nbytes: int, mesh: Mesh) -> None:
 
 def free_memory(device: Any) -> int:
     """Return the bytes free on a device; of a CPU, which does not say, an even share of the machine's."""
+    # What the network takes is not known yet, hence a share of what is free and not all of it.
     stats = device.memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]

@@ -49,6 +49,7 @@ class Loss:
         if self.label_smoothing:
             even = scores.mean(axis=1, keepdims=True)
             scores = (1 - self.label_smoothing) * scores + self.label_smoothing * even
+        # Of the label, not of the smoothed target: smoothing is to soften a label, and not to change what it weighs.
         weights = jnp.asarray(class_weights).astype(scores.dtype)
         if targets.ndim == 1:
             losses, weights = -jnp.take_along_axis(scores, targets[:, None], axis=1)[:, 0], weights[targets]

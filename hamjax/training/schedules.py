@@ -111,6 +111,7 @@ class ReduceOnPlateau(Constant):
 
     def end_epoch(self, accuracy: float) -> bool:
         """Reduce after `patience` epochs that were not better than the best by `min_delta`."""
+        # Keras's own order of operations: 0.5 + 0.1 > 0.6 and 0.6 - 0.1 > 0.5 round differently.
         if self.best is None or accuracy - self.min_delta > self.best:
             self.best, self.wait = accuracy, 0
             return False
@@ -157,4 +158,5 @@ SCHEDULES: dict[str, Callable[[ScheduleSettings], Schedule]] = {
 
 def restore_schedule(schedule: Schedule, state: dict[str, Any]) -> None:
     """Bring a schedule to where a checkpoint left it."""
+    # Attributes by their names: a schedule has no others than those it must remember.
     vars(schedule).update(state)

@@ -44,16 +44,17 @@ def bootstrap_intervals(
     bootstrap = ClusterBootstrap(clusters, resamples=resamples, seed=seed, level=level)
     predicted = probabilities.argmax(1)
     indices = np.arange(len(classes))
-    truth, answer = labels[:, None] == indices, predicted[:, None] == indices
+    truth, called = labels[:, None] == indices, predicted[:, None] == indices
+    # F1 and AUC of fewer are left without an interval; see above.
     enough = truth.sum(0) >= FEW
-    f1 = f1_draws(bootstrap, truth, answer)
+    f1 = f1_draws(bootstrap, truth, called)
     auc = auc_draws(bootstrap, truth, probabilities)
     # Estimated once, from all classes: a class of eight images cannot tell how alike two of a lesion are.
     correlation = correctness_correlation(labels, predicted, clusters)
     per_class = {
         name: {
-            "recall": bootstrap.rate(answer[:, k], truth[:, k], correlation=correlation),
-            "precision": bootstrap.rate(truth[:, k], answer[:, k], correlation=correlation),
+            "recall": bootstrap.rate(called[:, k], truth[:, k], correlation=correlation),
+            "precision": bootstrap.rate(truth[:, k], called[:, k], correlation=correlation),
             "f1": bootstrap.interval(f1[:, k]) if enough[k] else None,
             "auc": bootstrap.interval(auc[:, k]) if enough[k] else None,
         }
@@ -127,9 +128,9 @@ def recall_draws(bootstrap: ClusterBootstrap, truth: np.ndarray, right: np.ndarr
     return ratio(hits, images)
 
 
-def f1_draws(bootstrap: ClusterBootstrap, truth: np.ndarray, answer: np.ndarray) -> np.ndarray:
-    """Return resampled F1, [B, K], from `truth` and `answer`, both [N, K] bool."""
-    hits, either = np.split(bootstrap.sums(np.hstack([truth & answer, 1 * truth + answer])), 2, axis=1)
+def f1_draws(bootstrap: ClusterBootstrap, truth: np.ndarray, called: np.ndarray) -> np.ndarray:
+    """Return resampled F1, [B, K], from `truth` and `called`, both [N, K] bool."""
+    hits, either = np.split(bootstrap.sums(np.hstack([truth & called, 1 * truth + called])), 2, axis=1)
     return ratio(2 * hits, either)
 
 

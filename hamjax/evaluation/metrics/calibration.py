@@ -31,6 +31,7 @@ def calibration(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]
     """
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
     edges = np.linspace(0, 1, BINS + 1)
+    # right=True: a bin holds its upper edge, so that a confidence of 1 falls into the last one.
     bin_of = np.digitize(confidence, edges[1:-1], right=True)
     bins = []
     for i, (low, high) in enumerate(itertools.pairwise(edges.tolist())):
@@ -38,6 +39,7 @@ def calibration(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]
         n = int(inside.sum())
         means = [float(x[inside].mean()) if n else None for x in (confidence, right)]
         bins.append({"low": low, "high": high, "n": n, "confidence": means[0], "accuracy": means[1]})
+    # Empty bins weigh nothing, and have no means.
     gaps = [row["n"] * abs(row["confidence"] - row["accuracy"]) for row in bins if row["n"]]
     truth = labels[:, None] == np.arange(probabilities.shape[1])
     return {
@@ -66,6 +68,7 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
     def nll(log_temperature: float) -> float:
         return -float(log_softmax(wide / np.exp(log_temperature), axis=1)[rows, labels].mean())
 
+    # Over the logarithm: T = 0.5 and T = 2 are then equally far from 1.
     bounds = tuple(np.log(TEMPERATURES))
     best: Any = minimize_scalar(nll, bounds=bounds, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(best.x)) if best.fun < nll(0.0) else 1.0

@@ -1,4 +1,4 @@
-"""Two runs on the same images: is one better, or was it luck?"""
+"""Comparison of two runs on the same images: is one better than chance explains?"""
 
 from typing import Any
 
@@ -42,6 +42,7 @@ def compare(
     bootstrap = ClusterBootstrap(clusters, resamples=resamples, seed=seed, level=level)
     truth = labels[:, None] == np.arange(first.shape[1])
     pair = [first, second]
+    # One draw of lesions for both runs: an image that is hard for both then cancels in their difference.
     right = [probabilities.argmax(1) == labels for probabilities in pair]
     accuracy = bootstrap.sums(np.stack(right, axis=1)) / bootstrap.sums(np.ones((len(labels), 1)))
     rows = {
@@ -77,6 +78,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
 
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     differing = only_first + only_second
+    # Exact, not chi-squared: the runs may differ in a handful of images. With no difference at all p is 1.
     p_value = float(binomtest(only_first, differing).pvalue) if differing else 1.0
     return {"only_first": only_first, "only_second": only_second, "p_value": p_value}
 

@@ -44,6 +44,7 @@ def isic_scores(
     weights = np.ones(len(labels)) if weights is None else weights.astype(np.float64)
     counted = weights > 0
     labels, probabilities, weights = labels[counted], probabilities[counted], weights[counted]
+    # As the scorer: argmax would give the first of two tied classes, which is no prediction.
     undecided = (probabilities == probabilities.max(1, keepdims=True)).sum(1) > 1
     right = ~undecided & (probabilities.argmax(1) == labels)
     recalls = [np.average(right[labels == k], weights=weights[labels == k]) for k in np.unique(labels)]
@@ -67,6 +68,7 @@ def _called_above_half(positive: np.ndarray, scores: np.ndarray, weights: np.nda
     fp, tn = weights[~positive & called].sum(), weights[~positive & ~called].sum()
 
     def share(part: float, rest: float) -> float:
+        # The scorer's choice, kept so that its figures are ours; our own precision and recall are 0 there.
         return float(part / (part + rest)) if part + rest else 1.0
 
     return {
@@ -118,6 +120,7 @@ def submission_csv(image_ids: Sequence[str] | np.ndarray, probabilities: np.ndar
         )
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise UserError("Expected probabilities between 0 and 1, got others; pass the softmax of the logits.")
+    # Ours are in alphabetical order, the challenge's are not.
     ordered = probabilities[:, [sorted(COLUMNS).index(name) for name in COLUMNS]]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -87,6 +87,7 @@ def sensitivity_at_specificity(positive: np.ndarray, scores: np.ndarray, specifi
     """
     if not 0 <= specificity <= 1:
         raise UserError(f"Expected a specificity between 0 and 1, got {specificity}; write 90% as 0.9.")
+    # Only scores of positives can be thresholds: any other calls more negatives and no more positives.
     called, rest = np.sort(scores[positive]), np.sort(scores[~positive])
     counts = {"positives": len(called), "negatives": len(rest)}
     if not (len(called) and len(rest)):
@@ -135,6 +136,7 @@ def operating_points(
                 f"Expected target {target} to name some of {', '.join(classes)}, got {list(members)}; correct it."
             )
         columns = [classes.index(name) for name in members]
+        # Summed, not the highest: malignant is what any of its classes says.
         positive, scores = np.isin(labels, columns), probabilities[:, columns].sum(1)
         rows += [
             {"target": target, "classes": list(members), "specificity": asked}

@@ -17,6 +17,7 @@ class ClusterBootstrap:
 
     def __init__(self, clusters: np.ndarray, *, resamples: int = 1000, seed: int = 0, level: float = 0.95) -> None:
         """Draw `resamples` times as many of the clusters, [N] int or str, as there are."""
+        # A fixed seed: the same report gets the same intervals, on every machine.
         self._rng = np.random.default_rng(seed)
         names, self.cluster = np.unique(clusters, return_inverse=True)
         self.clusters = len(names)
@@ -66,6 +67,7 @@ class ClusterBootstrap:
         n, hit = int(among.sum()), int((hits & among).sum())
         if n == 0:
             return None
+        # A resample of eight right images is always eight right images: no width, whatever is true.
         if is_few(hit, n):
             size = self.effective_size(among, correlation)
             return wilson_interval(hit / n * size, size, level=self.level)

@@ -9,6 +9,7 @@ from hamjax.evaluation.metrics.bootstrap import accuracy_intervals
 from hamjax.evaluation.metrics.resampling import ClusterBootstrap, correctness_correlation
 
 UNKNOWN = "unknown"
+# Years. A test part has at most some 170 melanomas, so narrower bands would have a handful each.
 AGE_BANDS = ("0-19", "20-39", "40-59", "60-79", "80+")
 COLUMNS = ("age", "sex", "localization", "dataset", "dx_type")
 
@@ -32,7 +33,7 @@ def subgroup_tables(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Judge every subgroup by itself.
+    """Return the scores of every subgroup.
 
     Balanced accuracy is over the classes that occur in the subgroup, so that of two subgroups may be
     over different ones. Intervals are those of `accuracy_intervals`; of fewer than 20 images Wilson's.
@@ -63,7 +64,7 @@ def subgroup_tables(
         for group in _known_first(groups):
             of_it = groups == group
             bootstrap = ClusterBootstrap(lesions[of_it], resamples=resamples, seed=seed, level=level)
-            row = _judge(bootstrap, labels[of_it], predicted[of_it], melanoma[of_it], correlation)
+            row = _scores(bootstrap, labels[of_it], predicted[of_it], melanoma[of_it], correlation)
             counted = bootstrap.clusters if known[of_it].all() else None
             rows.append({"group": group, "n": int(of_it.sum()), "lesions": counted, **row})
         tables[name] = rows
@@ -73,10 +74,11 @@ def subgroup_tables(
 def _known_first(groups: np.ndarray) -> list[str]:
     names = np.unique(groups).tolist()
     known = [name for name in names if name != UNKNOWN]
+    # A column of nothing but unknown is no grouping; its table stays empty.
     return known + [UNKNOWN] * (UNKNOWN in names) if known else []
 
 
-def _judge(
+def _scores(
     bootstrap: ClusterBootstrap, labels: np.ndarray, predicted: np.ndarray, melanoma: np.ndarray, correlation: float
 ) -> dict[str, Any]:
     right = labels == predicted

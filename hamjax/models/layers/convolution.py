@@ -13,7 +13,7 @@ Array = jax.Array
 Pads = tuple[tuple[int, int], tuple[int, int]]
 KERNEL_INIT = nn.initializers.glorot_uniform()  # Keras's default for Dense and Conv2D
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-BAND = 4  # rows at a time
+BAND = 4  # rows at a time: all of them at once would be a copy of x for each position of the kernel
 
 
 class Conv(nn.Module):
@@ -83,6 +83,7 @@ def _forward(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, t
 def _backward(stride: int, pads: Pads, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = saved
     (dx,) = jax.vjp(lambda x: _plain(x, kernel, stride, pads), x)[1](dy)
+    # Shifting the smaller of x and dy moves fewer bytes; dy is smaller where channels get fewer.
     narrows = kernel.shape[2] > kernel.shape[3] and stride == 1
     on_cpu, elsewhere = (
         functools.partial(form, shape=kernel.shape, stride=stride, pads=pads)
@@ -102,32 +103,37 @@ def kernel_gradient(x: Array, dy: Array, *, shape: tuple[int, ...], stride: int,
 
 
 def kernel_gradient_by_shifts(x: Array, dy: Array, *, shape: tuple[int, ...], stride: int, pads: Pads) -> Array:
-    """Do the same as x^T (shifted dy), for convolutions of stride 1 with fewer channels out than in.
+    """Return the gradient in the kernel as x^T (shifted dy), for stride 1 and fewer channels out than in.
 
     The shifts are one gather: it compiles faster than slices do, and DenseNet has 98 of these.
     """
     assert stride == 1
     rows, columns, channels, features = shape
+    # dkernel[r, s, c, d] = sum over b, i, j of x[b, i, j, c] dy[b, i - r + top, j - s + left, d].
     batch, height, width, _ = x.shape
     # x[i] meets dy[i - r + top], so dy is padded by what is left of the kernel.
     (top, _), (left, _) = pads
     bottom, right = (height - dy.shape[1] + top, width - dy.shape[2] + left)
     grid = jnp.pad(dy, ((0, 0), (rows - 1 - top, bottom), (columns - 1 - left, right), (0, 0)))
+    # Places in the flattened grid: of each pixel of x, and how far from it each kernel position looks.
     first = np.arange(height)[:, None] * grid.shape[2] + np.arange(width)
     shift = np.arange(rows)[::-1, None] * grid.shape[2] + np.arange(columns)[::-1]
     places = first.reshape(-1, 1) + shift.reshape(1, -1)
+    # [B, pixels, positions, D]: beside each pixel, every gradient that it meets.
     shifted = grid.reshape(batch, -1, features).at[:, places].get(mode="promise_in_bounds")
     total = jnp.einsum("bpc,bpsd->scd", x.reshape(batch, -1, channels), shifted)
     return total.reshape(shape)
 
 
 def kernel_gradient_by_rows(x: Array, dy: Array, *, shape: tuple[int, ...], stride: int, pads: Pads) -> Array:
-    """Do the same as a sum over bands of rows of (shifted inputs)^T dy."""
+    """Return the gradient in the kernel as a sum over bands of rows of (shifted inputs)^T dy."""
     # Without the barrier XLA recomputes what made x and dy inside the loop.
     x, dy = jax.lax.optimization_barrier((x, dy))
     rows, columns, channels, features = shape
     height, width = dy.shape[1:3]
+    # Bands that divide the height, so that all are alike and one loop body serves them.
     band = math.gcd(height, BAND)
+    # dkernel = sum over bands of (columns of the kernel's positions)^T dy: im2col, a few rows of it at a time.
     padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
 
     def add_band(total: Array, row: Array) -> tuple[Array, None]:
