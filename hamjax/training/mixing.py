@@ -33,7 +33,7 @@ class Mix(Protocol):
 
 def mixup(key: Array, image: Array, targets: Array, *, alpha: float) -> tuple[Array, Array]:
     """Average images pixel by pixel (Zhang et al., ICLR 2018); they come out in the targets' dtype."""
-    # A share for each image, where the authors' code draws one a batch: a batch then holds weakly and strongly mixed images.
+    # A share for each image, where the authors' code draws one a batch: weakly and strongly mixed images in each.
     kept = jax.random.beta(key, alpha, alpha, (len(image),), jnp.float32).astype(targets.dtype)
     return _blend(kept[:, None, None, None], image.astype(targets.dtype)), _blend(kept[:, None], targets)
 
