@@ -126,9 +126,12 @@ def test_some_packages_never_import_jax(package: str) -> None:
         assert not {name for name in _names(path) if name.split(".")[0] in ("jax", "flax")}, path
 
 
-def test_config_knows_the_errors_alone() -> None:
+def test_config_knows_errors_and_paths_alone() -> None:
     outside = {name for module in MODULES if module.startswith("hamjax.config") for name in _imports(module)}
-    assert {name for name in outside if not name.startswith("hamjax.config")} == {"hamjax.runtime.errors"}
+    assert {name for name in outside if not name.startswith("hamjax.config")} == {
+        "hamjax.runtime.errors",
+        "hamjax.runtime.paths",
+    }
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -18,15 +18,16 @@ from hamjax.data.lesions import unit_of_resampling
 from hamjax.evaluation.metrics.comparison import compare
 from hamjax.report.terminal import table
 from hamjax.runtime.errors import UserError, name_some
+from hamjax.runtime.paths import user_path
 from hamjax.training.run_directory.finished import TestPredictions, read_predictions, read_summary, unfinished
 
 
 def main(words: Sequence[str]) -> None:
     """Run the command."""
     parser = make_parser("compare", __doc__)
-    parser.add_argument("first", type=Path, help="a finished run directory")
-    parser.add_argument("second", type=Path, help="another one, tested on the same images")
-    parser.add_argument("--json", type=Path, help="write the comparison here, too")
+    parser.add_argument("first", type=user_path, help="a finished run directory")
+    parser.add_argument("second", type=user_path, help="another one, tested on the same images")
+    parser.add_argument("--json", type=user_path, help="write the comparison here, too")
     args = parser.parse_args(words)
     (first_name, first), (second_name, second) = read_run(args.first), read_run(args.second)
     require_same_test(args.first, first, args.second, second)

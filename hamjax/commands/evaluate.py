@@ -11,7 +11,6 @@ layout, that of HAM10000_metadata.csv, or the columns image,label.
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from hamjax.commands.arguments import make_parser
 from hamjax.commands.figure_data import figure_data
@@ -21,19 +20,22 @@ from hamjax.report.terminal import format_summary
 from hamjax.report.write import write_report
 from hamjax.runtime.compiler import enable_compilation_cache
 from hamjax.runtime.distributed import connect, is_first, only_first_speaks, peers_needed
+from hamjax.runtime.paths import user_path
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = make_parser("evaluate", __doc__)
-    parser.add_argument("--workdir", required=True, action="append", help="the run directory; several: their mean")
+    parser.add_argument(
+        "--workdir", required=True, type=user_path, action="append", help="the run directory; several: their mean"
+    )
     parser.add_argument("--checkpoint", help="last, best or a step; last,best: their mean; default: training's choice")
     parser.add_argument("--split", choices=("test", "val"), help="partition to evaluate (test)")
     parser.add_argument(
         "--tta", nargs="?", const="d4", choices=KEYS["eval.tta"].choices, help="flips and quarter turns"
     )
-    parser.add_argument("--out", required=True, help="folder for the report")
-    parser.add_argument("--images", help="a folder of images from elsewhere, of any size")
-    parser.add_argument("--labels", help="their table")
+    parser.add_argument("--out", required=True, type=user_path, help="folder for the report")
+    parser.add_argument("--images", type=user_path, help="a folder of images from elsewhere, of any size")
+    parser.add_argument("--labels", type=user_path, help="their table")
     parser.add_argument("--source-dir", help="where the images of the run are now, if they have moved")
     parser.add_argument("--data-dir", help="where the prepared data is now, if it has moved")
     parser.add_argument("--distributed", default="auto", help="as --config.runtime.distributed, to share the work")
@@ -66,5 +68,5 @@ def _evaluate(args: argparse.Namespace) -> None:
         report, experiment = evaluate_run(args.workdir, split=args.split or "test", **where, **asked)
         drawn_from = figure_data(experiment)
     if is_first():
-        write_report(Path(args.out), report, Path(args.workdir[0]), drawn_from)
-    print(format_summary(report.summary, Path(args.out)))
+        write_report(args.out, report, args.workdir[0], drawn_from)
+    print(format_summary(report.summary, args.out))

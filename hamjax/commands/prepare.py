@@ -13,6 +13,7 @@ from pathlib import Path
 from hamjax.commands.arguments import make_parser
 from hamjax.config import Config
 from hamjax.config.topics import DataConfig
+from hamjax.config.validation import with_user_paths
 from hamjax.data.classes import CLASSES
 from hamjax.data.lesions import lesion_facts
 from hamjax.data.sources.dataverse import download
@@ -33,17 +34,17 @@ def main(words: Sequence[str]) -> None:
     args = parser.parse_args(words)
     if args.image_size < 4:
         parser.error(f"--image-size: expected at least 4, got {args.image_size}")
-    source = args.source
-    if args.download:
-        source = str(download(Path(args.data_dir, "download"), mirror=args.mirror))
     config = DataConfig(
-        source_dir=source,
+        source_dir=args.source,
         data_dir=args.data_dir,
         image_size=args.image_size,
         resize=args.resize,
         allow_missing=args.allow_missing,
     )
-    dataset = prepare_data(Config(data=config))
+    located = with_user_paths(Config(data=config))
+    if args.download:
+        located.data.source_dir = str(download(Path(located.data.data_dir, "download"), mirror=args.mirror))
+    dataset = prepare_data(located)
     counts = dict(zip(CLASSES, dataset.metadata.class_counts().tolist(), strict=True))
     unknown = lesion_facts(dataset.metadata)["unknown"]
     lesions = (

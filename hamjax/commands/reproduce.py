@@ -7,19 +7,19 @@ The same command resumes a grid that was stopped or killed. Any --config.KEY=VAL
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from hamjax.commands.arguments import make_parser
 from hamjax.paper import reproduce
 from hamjax.paper.cells import PROTOCOLS, STRATEGIES, Cell, list_cells, require_own_folders
 from hamjax.paper.published import MODELS
 from hamjax.runtime.errors import UserError
+from hamjax.runtime.paths import user_path
 
 
 def main(words: Sequence[str]) -> None:
     """Run the command."""
     parser = make_parser("reproduce", __doc__, allow_abbrev=False)
-    parser.add_argument("--workdir", required=True, type=Path, help="the grid's folder")
+    parser.add_argument("--workdir", required=True, type=user_path, help="the grid's folder")
     parser.add_argument("--protocols", type=_words, default=["paper"], help=f"of {','.join(PROTOCOLS)} (paper)")
     parser.add_argument("--models", type=_words, default=list(MODELS), help=f"of {','.join(MODELS)} (all)")
     parser.add_argument("--strategies", type=_words, default=list(STRATEGIES), help=f"of {','.join(STRATEGIES)} (all)")

@@ -9,6 +9,7 @@ from typing import Any
 from hamjax.commands.figure_data import figure_data
 from hamjax.commands.start import describe_start
 from hamjax.config import Config, validate
+from hamjax.config.validation import with_user_paths
 from hamjax.data import splits
 from hamjax.evaluation.evaluate import report_partition
 from hamjax.evaluation.metrics.classification import collapse_warning
@@ -29,6 +30,7 @@ from hamjax.runtime.distributed import (
     require_shared,
 )
 from hamjax.runtime.errors import PreemptedError, UserError
+from hamjax.runtime.paths import user_path
 from hamjax.runtime.preemption import StopRequest
 from hamjax.training.dispatch_plan import require_usable
 from hamjax.training.loop import Loop
@@ -83,7 +85,7 @@ def train(
     # 2. there is a checkpoint: it resumes from the newest one that can be read;
     # 3. all steps are taken, but there is no report: the loop has no step left, and the report is made;
     # 4. there is a report: it is printed, and nothing else happens.
-    workdir = Path(workdir)
+    workdir, config = user_path(workdir), with_user_paths(config)
     validate(config)
     require_fitting(config)
     connect(config.runtime.distributed, config.runtime.join_seconds)
@@ -91,14 +93,15 @@ def train(
         held.enter_context(only_first_speaks())
         held.enter_context(peers_needed())
         with all_or_none():
-            if is_first():
+            # A finished run is only read, and may lie where nothing can be written.
+            if is_first() and read_summary(workdir) is None:
                 held.enter_context(run_lock(workdir))
             require_own(workdir, config)
-        require_shared(workdir)
-        stop = held.enter_context(StopRequest())
         if finished := from_first(read_summary(workdir)):
             print(format_summary(finished, workdir / "report"))
             return None
+        require_shared(workdir)
+        stop = held.enter_context(StopRequest())
         print(f"run directory {workdir}")
         print(f"compilation cache {enable_compilation_cache(config.runtime.compilation_cache)}")
         fresh = from_first(not steps_in(workdir / "checkpoints" / "last"))

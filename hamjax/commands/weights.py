@@ -28,27 +28,35 @@ from hamjax.models.pretrained.convert import IMAGENET_CLASSES, fill
 from hamjax.models.pretrained.official_files import imagenet_class_names, published_weights
 from hamjax.models.registry import MODEL_SPECS, create_model
 from hamjax.runtime.errors import UserError
+from hamjax.runtime.paths import user_path
 
 
 def main(words: Sequence[str]) -> None:
     """Run the command."""
     parser = make_parser("weights", __doc__)
     parser.add_argument("--model", required=True, type=one_of(KEY_MAPS), help=f"one of {', '.join(KEY_MAPS)}")
-    parser.add_argument("--keras-h5", help="the official HDF5 file, or a .weights.h5 (default: fetch the official one)")
-    parser.add_argument("--out", help="where the converted weights go, an .npz (default: the user's cache folder)")
-    parser.add_argument("--classify", metavar="IMAGE", help="name the five best ImageNet classes of a picture")
-    parser.add_argument("--class-index", metavar="FILE", help="Keras's imagenet_class_index.json (default: fetch it)")
+    parser.add_argument(
+        "--keras-h5", type=user_path, help="the official HDF5 file, or a .weights.h5 (default: fetch the official one)"
+    )
+    parser.add_argument(
+        "--out", type=user_path, help="where the converted weights go, an .npz (default: the user's cache folder)"
+    )
+    parser.add_argument(
+        "--classify", type=user_path, metavar="IMAGE", help="name the five best ImageNet classes of a picture"
+    )
+    parser.add_argument(
+        "--class-index", type=user_path, metavar="FILE", help="Keras's imagenet_class_index.json (default: fetch it)"
+    )
     args = parser.parse_args(words)
     if args.out is None and (args.keras_h5 or args.classify):
         parser.error("expected --out beside --keras-h5 and --classify")
     if args.out is None:
         published_weights(args.model)
         return
-    path = Path(args.keras_h5) if args.keras_h5 else published_weights(args.model, top=True)
-    model, variables = convert(args.model, path, Path(args.out))
+    path = args.keras_h5 or published_weights(args.model, top=True)
+    model, variables = convert(args.model, path, args.out)
     if args.classify:
-        index = Path(args.class_index) if args.class_index else None
-        print(classify(args.model, model, variables, Path(args.classify), index))
+        print(classify(args.model, model, variables, args.classify, args.class_index))
 
 
 def convert(name: str, path: Path, out: Path) -> tuple[Any, dict[str, Any]]:

@@ -17,8 +17,9 @@ from ml_collections import config_flags
 from hamjax.config.key import Key
 from hamjax.config.recipes import CONFIGS, named_config, require_key
 from hamjax.config.schema import KEYS, Config
-from hamjax.config.validation import validate
+from hamjax.config.validation import validate, with_user_paths
 from hamjax.runtime.errors import UserError
+from hamjax.runtime.paths import user_path
 
 USAGE = "--config NAME_OR_FILE [--workdir DIR] [--config.KEY=VALUE ...]"
 
@@ -53,10 +54,10 @@ def parse(words: Sequence[str]) -> tuple[Config, Path]:
     if rest or not values["config"].present:
         found = f"the extra words {' '.join(rest)}" if rest else "no --config"
         raise UserError(f"expected {USAGE}, got {found}.")
-    config = chosen.value
+    config = with_user_paths(chosen.value)
     validate(config)
     name = Path(config_flags.get_config_filename(values["config"])).stem
-    return config, Path(workdir.value or Path("runs", name))
+    return config, user_path(workdir.value or Path("runs", name))
 
 
 def read_config(source: str) -> Config:
@@ -66,6 +67,7 @@ def read_config(source: str) -> Config:
         UserError: there is no such name or file, or the file does not give a config.
     """
     path, *arguments = source.split(":", 1)
+    path = str(user_path(path))
     # A name wins over a file: no stray file or folder changes what `--config quickstart` means.
     if source in CONFIGS or not Path(path).is_file():
         return named_config(source)

@@ -15,6 +15,7 @@ class Key:
         choices: the values it may have; empty: any value of its type.
         least: the smallest value it may have, if there is one.
         below: values must be smaller than this, if there is such a bound.
+        is_path: whether a value that is no word of its meaning is a path.
         affects_result: False where files lie, and for what only changes how fast or how safely a run gets there.
     """
 
@@ -25,6 +26,7 @@ class Key:
     least: float | None = None
     below: float | None = None
     affects_result: bool = True
+    is_path: bool = False
 
 
 def key(default: Any, meaning: str, **rules: Any) -> Any:

@@ -26,9 +26,10 @@ class DataConfig:
 
     name: str = key("ham10000", "the images; synthetic: drawn ones", choices=("ham10000", "synthetic"))
     source_dir: str = key(
-        "", "a local copy of the images, in any accepted layout; empty: what data_dir holds", affects_result=False
-    )
-    data_dir: str = key("data", "folder of the prepared records and pixel caches", affects_result=False)
+        "", "a local copy of the images, in any accepted layout; empty: what data_dir holds",
+        is_path=True, affects_result=False,
+    )  # fmt: skip
+    data_dir: str = key("data", "folder of the prepared records and pixel caches", is_path=True, affects_result=False)
     allow_missing: bool = key(False, "continue without images that are missing or cannot be decoded")
     # Of 300 drawn images four are of the rarest class; many fewer cannot be in all three parts of a split.
     synthetic_images: int = key(4000, "number of images to draw", least=300, below=1e6)
@@ -109,7 +110,7 @@ class ModelConfig:
 
     name: str = key("cnn", "the network", choices=("cnn", "resnet50", "inceptionv3", "densenet201"))
     # Never a fallback: a run that cannot have its weights stops.
-    weights: str = key("random", "initial weights: imagenet (Keras's official ones), random, or a file")
+    weights: str = key("random", "initial weights: imagenet (Keras's official ones), random, or a file", is_path=True)
     # The parameter counts in the paper are those of a fully trained network.
     trainable: str = key("all", "which layers are trained", choices=("all", "head"))
     freeze_epochs: int = key(0, "epochs at the start that train only the head", least=0)
@@ -218,7 +219,8 @@ class RuntimeConfig:
         100, "seconds that processes wait for each other at the start", least=1, affects_result=False
     )
     compilation_cache: str = key(
-        "auto", "folder of compiled programs; auto: in the user's cache folder; off: none", affects_result=False
-    )
+        "auto", "folder of compiled programs; auto: in the user's cache folder; off: none",
+        is_path=True, affects_result=False,
+    )  # fmt: skip
     # 143 = 128 + SIGTERM, what a shell reports of a process that the signal ended.
     preempt_exit_code: int = key(143, "exit status after a preemption signal", least=1, below=256, affects_result=False)

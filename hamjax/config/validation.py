@@ -1,12 +1,15 @@
 """The check of a config's values against the choices and bounds in its fields."""
 
+import copy
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
 from hamjax.config.key import Key
 from hamjax.config.schema import KEYS, Config, Strategy
 from hamjax.runtime.errors import UserError, expected_one_of
+from hamjax.runtime.paths import user_path
 
 RESERVED_STATUSES = (2, 3, 75, 134)  # exit statuses that mean something else than a preemption
 LARGEST_INT = 2**31 - 1  # steps and seeds are int32 on a device
@@ -49,6 +52,23 @@ def validate(config: Config) -> None:
         wrong += _disagreeing(config)
     if wrong:
         raise UserError("\n".join([*wrong, "Set them with --config.KEY=VALUE or in the config file."]))
+
+
+def with_user_paths(config: Config) -> Config:
+    """Return a copy in which `~` at the beginning of a path is the home folder.
+
+    Raises:
+        UserError: a path is no text.
+    """
+    located = copy.deepcopy(config)
+    for name, key in KEYS.items():
+        given = _get(config, name)
+        if key.is_path and isinstance(given, str) and given:
+            user_path(given)
+            topic, field = name.split(".")
+            # Otherwise as it was given: a run whose weights are ./a.npz is resumed with these words alone.
+            setattr(getattr(located, topic), field, os.path.expanduser(given))
+    return located
 
 
 def _out_of_range(name: str, key: Key, value: Any) -> str | None:

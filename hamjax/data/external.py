@@ -19,6 +19,7 @@ from hamjax.data.preparation.verify import verify
 from hamjax.data.sources.folder import FolderSource, ImageFolder
 from hamjax.data.tables import Row, read_table
 from hamjax.runtime.errors import UserError, name_some
+from hamjax.runtime.paths import as_text, user_path
 
 # The ISIC 2018 task 3 ground truth has this row and no image; the official scorer gives it weight 0
 # (isic-challenge-scoring, load_csv.py).
@@ -74,8 +75,9 @@ def read_external(images: str | Path, labels: str | Path) -> ExternalSet:
     Raises:
         UserError: the folder or table is not what it should be, or no image can be scored.
     """
-    layout, labelled = read_labels(Path(labels))
-    folder, read_from = ImageFolder(Path(images)), [Path(labels).read_bytes()]
+    images, labels = user_path(images), user_path(labels)
+    layout, labelled = read_labels(labels)
+    folder, read_from = ImageFolder(images), [labels.read_bytes()]
     ids = labelled.image_id.tolist()
     without_image = [i for i in ids if i not in folder]
     asked = FolderSource(labelled.select(~np.isin(labelled.image_id, WEIGHTLESS)), read_from, folder)
@@ -86,7 +88,7 @@ def read_external(images: str | Path, labels: str | Path) -> ExternalSet:
         "scored": len(scored),
         "unreadable": sorted(set(details["dropped"]) - set(without_image)),
         "without_image": without_image,
-        "unlabelled": sorted(folder.file_name(i) for i in set(folder) - set(ids)),
+        "unlabelled": sorted(as_text(folder.file_name(i)) for i in set(folder) - set(ids)),
         "weightless": sorted(set(ids) & set(WEIGHTLESS)),
         "fingerprint": details["fingerprint"],
     }

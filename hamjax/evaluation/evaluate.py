@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hamjax.config import Config
+from hamjax.config.validation import with_user_paths
 from hamjax.data import lesions, splits
 from hamjax.data.dataset import Dataset
 from hamjax.data.external import ExternalSet, describe_external, read_external
@@ -164,7 +165,7 @@ def _with_data_at(config: Config, source_dir: str | None, data_dir: str | None) 
     moved = Config.from_dict(config.to_dict())
     moved.data.source_dir = config.data.source_dir if source_dir is None else source_dir
     moved.data.data_dir = data_dir or config.data.data_dir
-    return moved
+    return with_user_paths(moved)
 
 
 def _require_one_split(runs: list[TrainedRun]) -> None:

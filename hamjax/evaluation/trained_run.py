@@ -9,6 +9,7 @@ import optax
 from hamjax.models.initialization import Variables
 from hamjax.runtime.devices import make_mesh, put_replicated
 from hamjax.runtime.errors import UserError
+from hamjax.runtime.paths import user_path
 from hamjax.training.run_directory.checkpoints import Checkpoints
 from hamjax.training.run_directory.record import read_record, read_split
 from hamjax.training.setup.experiment import run_facts
@@ -35,7 +36,7 @@ class TrainedRun:
     """
 
     def __init__(self, workdir: str | Path) -> None:
-        self.workdir = Path(workdir)
+        self.workdir = user_path(workdir)
         self.record = read_record(self.workdir)
         self.config = self.record.config
         self.resolved = resolve(self.config)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from hamjax.runtime.errors import UserError
 from hamjax.runtime.files import require_room
+from hamjax.runtime.paths import user_path
 from hamjax.runtime.say import Say
 
 # Dataverse answers Python's own name with 403.
@@ -87,7 +88,7 @@ def fetch(
 
 def user_cache() -> Path:
     """Return the folder where things are kept between runs: `$XDG_CACHE_HOME` or `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hamjax"
+    return user_path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hamjax"
 
 
 def require_secure(url: str) -> None:

@@ -22,6 +22,7 @@ import orbax.checkpoint as ocp
 
 from hamjax.runtime.distributed import all_or_none, from_first, is_first, is_peer_loss
 from hamjax.runtime.errors import UserError, name_some
+from hamjax.runtime.paths import plain_path
 from hamjax.runtime.quiet import quiet_orbax
 from hamjax.training.run_directory.best import TRASH, link_newest, steps_in
 from hamjax.training.run_directory.checksums import CHECKSUMS, SEAL, checksums, sealed
@@ -59,7 +60,7 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=KEEP, cleanup_tmp_directories=True, lightweight_initialize=True, todelete_subdir=TRASH
         )
-        self._manager = _Manager(self.folder / "last", options=options)
+        self._manager = _Manager(plain_path(self.folder) / "last", options=options)
 
     def __enter__(self) -> Self:
         return self
@@ -192,8 +193,7 @@ class Checkpoints:
                 shutil.rmtree(self.folder / kind / TRASH, ignore_errors=True)
 
     def _gone(self) -> list[str]:
-        folders = [self.folder / kind for kind in KINDS]
-        return [str(folder) for folder in folders if not folder.is_dir()]
+        return [str(folder) for kind in KINDS if not (folder := self.folder / kind).is_dir()]
 
     def _reader(self, kind: str) -> ocp.CheckpointManager:
         me = jax.process_index()
@@ -206,7 +206,7 @@ class Checkpoints:
             lightweight_initialize=True,  # a damaged checkpoint must not keep the others from being seen
             multiprocessing_options=alone,
         )
-        return ocp.CheckpointManager(self.folder / kind, options=options)
+        return ocp.CheckpointManager(plain_path(self.folder) / kind, options=options)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
