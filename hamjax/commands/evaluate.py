@@ -18,6 +18,7 @@ from hamjax.config import KEYS
 from hamjax.evaluation.evaluate import evaluate_external, evaluate_run
 from hamjax.report.terminal import format_summary
 from hamjax.report.write import write_report
+from hamjax.runtime.accelerators import find_devices, memory_needed
 from hamjax.runtime.compiler import enable_compilation_cache
 from hamjax.runtime.distributed import connect, is_first, only_first_speaks, peers_needed
 from hamjax.runtime.paths import user_path
@@ -54,8 +55,9 @@ def main(words: Sequence[str]) -> None:
     """Run the command."""
     args = _parse(words)
     connect(args.distributed)
+    find_devices()
     enable_compilation_cache("auto")
-    with only_first_speaks(), peers_needed():
+    with only_first_speaks(), peers_needed(), memory_needed():
         _evaluate(args)
 
 

@@ -17,6 +17,7 @@ from hamjax.evaluation.predictor import Predictor
 from hamjax.evaluation.scoring import EvalReport, score
 from hamjax.report.terminal import format_summary
 from hamjax.report.write import write_report
+from hamjax.runtime.accelerators import find_devices, memory_needed, unused_gpu
 from hamjax.runtime.compiler import enable_compilation_cache
 from hamjax.runtime.devices import local_copy, put_replicated
 from hamjax.runtime.distributed import (
@@ -89,9 +90,11 @@ def train(
     validate(config)
     require_fitting(config)
     connect(config.runtime.distributed, config.runtime.join_seconds)
+    find_devices()
     with contextlib.ExitStack() as held:
         held.enter_context(only_first_speaks())
         held.enter_context(peers_needed())
+        held.enter_context(memory_needed())
         with all_or_none():
             # A finished run is only read, and may lie where nothing can be written.
             if is_first() and read_summary(workdir) is None:
@@ -103,6 +106,8 @@ def train(
         require_shared(workdir)
         stop = held.enter_context(StopRequest())
         print(f"run directory {workdir}")
+        if warning := unused_gpu():
+            print(warning)
         print(f"compilation cache {enable_compilation_cache(config.runtime.compilation_cache)}")
         fresh = from_first(not steps_in(workdir / "checkpoints" / "last"))
         experiment, state = _set_up(config, workdir, fresh=fresh)

@@ -27,6 +27,7 @@ from hamjax.models.pretrained import KEY_MAPS, read_tensors, save_weights
 from hamjax.models.pretrained.convert import IMAGENET_CLASSES, fill
 from hamjax.models.pretrained.official_files import imagenet_class_names, published_weights
 from hamjax.models.registry import MODEL_SPECS, create_model
+from hamjax.runtime.accelerators import find_devices
 from hamjax.runtime.errors import UserError
 from hamjax.runtime.paths import user_path
 
@@ -53,6 +54,7 @@ def main(words: Sequence[str]) -> None:
     if args.out is None:
         published_weights(args.model)
         return
+    find_devices()
     path = args.keras_h5 or published_weights(args.model, top=True)
     model, variables = convert(args.model, path, args.out)
     if args.classify:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from hamjax.runtime.accelerators import find_devices
 from hamjax.runtime.errors import UserError
 
 
@@ -20,9 +21,9 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     The devices of a process lie side by side, in the order of the processes, so each reads one piece of a batch.
 
     Raises:
-        UserError: processes have different numbers of devices.
+        UserError: there is no device of the kind that JAX was asked for; processes have different numbers of them.
     """
-    chosen = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
+    chosen = sorted(devices or find_devices(), key=lambda device: (device.process_index, device.id))
     counts = collections.Counter(device.process_index for device in chosen)
     if len(set(counts.values())) > 1:
         raise UserError(f"expected the same number of devices in every process, got {dict(counts)}; start them alike.")
