@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import io
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,9 @@ def main(words: Sequence[str] | None = None, *, name: str = "hamjax") -> None:
         name: what messages to the user begin with.
     """
     words = list(sys.argv[1:] if words is None else words)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path may hold bytes that are no text; to say its name must not end an hour's work.
+        sys.stdout.reconfigure(errors="backslashreplace")
     with errors_reported(name):
         if not words or words[0] in ("-h", "--help"):
             print(_help())

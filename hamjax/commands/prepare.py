@@ -15,6 +15,7 @@ from hamjax.config import Config
 from hamjax.config.topics import DataConfig
 from hamjax.config.validation import with_user_paths
 from hamjax.data.classes import CLASSES
+from hamjax.data.dataset import describe_tables
 from hamjax.data.lesions import lesion_facts
 from hamjax.data.sources.dataverse import download
 from hamjax.training.setup.plan import prepare_data
@@ -44,7 +45,13 @@ def main(words: Sequence[str]) -> None:
     located = with_user_paths(Config(data=config))
     if args.download:
         located.data.source_dir = str(download(Path(located.data.data_dir, "download"), mirror=args.mirror))
-    dataset = prepare_data(located)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        print(line, flush=True)
+
+    dataset = prepare_data(located, say)
     counts = dict(zip(CLASSES, dataset.metadata.class_counts().tolist(), strict=True))
     unknown = lesion_facts(dataset.metadata)["unknown"]
     lesions = (
@@ -52,6 +59,8 @@ def main(words: Sequence[str]) -> None:
         if not unknown
         else (f"(lesions not known for {unknown:,}: a split of them can leak)")
     )
+    if not any(line.startswith("table ") for line in said):  # said where records are built, before hours of work
+        print("\n".join(describe_tables(dataset.tables, dataset.outside)))
     print(f"ready: {len(dataset.metadata):,} images {lesions}, {dataset.images_note}")
     print("per class: " + ", ".join(f"{dx} {n:,}" for dx, n in counts.items()))
     print(f"fingerprint {dataset.fingerprint}")

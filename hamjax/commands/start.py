@@ -1,6 +1,7 @@
 """What a run says before its first step."""
 
 from hamjax.data.classes import CLASSES, PAPER_ORDER
+from hamjax.data.dataset import describe_tables
 from hamjax.data.lesions import lesion_facts
 from hamjax.data.sampling import STRATEGIES
 from hamjax.data.splits import PARTITIONS, TRAIN, split_counts
@@ -28,6 +29,7 @@ def describe_start(experiment: Experiment) -> str:
     return "\n".join(
         [
             f"data {experiment.dataset.images_note}",
+            *describe_tables(experiment.dataset.tables, experiment.dataset.outside),
             f"split {config.data.split}: train/val/test {totals['train']}/{totals['val']}/{totals['test']}",
             f"strategy {config.sampling.strategy}: {balancing}: {sum(resampled.values()):,} images an epoch",
             table(["", "all", *PAPER_ORDER], rows),

@@ -216,5 +216,5 @@ def _set_up(config: Config, workdir: Path, *, fresh: bool) -> tuple[Experiment, 
         if is_first():
             split = splits.split_csv(experiment.dataset.metadata, experiment.plan.split)
             resolved = experiment.resolved.record(weights)
-            write_facts(workdir, config, experiment.fingerprints(), split, resolved)
+            write_facts(workdir, config, experiment.fingerprints(), split, resolved, experiment.dataset.tables)
     return experiment, state

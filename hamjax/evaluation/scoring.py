@@ -110,6 +110,8 @@ def make_report(
         "partition": partition,
         "images_note": dataset.images_note,
         "images_dropped": list(dataset.dropped),
+        "tables": list(dataset.tables),
+        "other_diagnoses": dict(dataset.outside),
         **facts,
         **report,
         **_with_intervals(report["per_class"], labels, probabilities, lesions, known),

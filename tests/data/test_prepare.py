@@ -1,6 +1,7 @@
 """From a source to a data set: the same path always, and nothing half-written."""
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from filelock import FileLock
 
 from hamjax.data.classes import CLASSES
 from hamjax.data.dataset import Dataset
-from hamjax.data.preparation import prepare as prepare_room
 from hamjax.data.preparation.images import decode, resize
 from hamjax.data.preparation.prepare import DataRequest, prepare
+from hamjax.runtime import files
 from hamjax.runtime.errors import UserError
 from tests.conftest import IMAGES, read_rows, write_rows
 
@@ -160,7 +162,7 @@ def test_full_disk_is_refused_before_anything_is_written(
     run: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(prepare_room.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(UserError, match=r"bytes of free space, got 1,000"):
         run()
     assert _left_behind(tmp_path / "data") == []
@@ -183,7 +185,7 @@ def test_disk_that_fills_up_while_the_cache_is_built_leaves_none(run: Prepare, t
 
 def test_a_place_that_cannot_be_written_is_refused(run: Prepare, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="expected a folder that data can be written to"):
+    with pytest.raises(UserError, match="expected a folder that can be written to"):
         run(data_dir=str(tmp_path / "file" / "data"))
 
 
@@ -213,3 +215,38 @@ def test_rows_are_ordered_by_id_whatever_the_file_says(run: Prepare, copy: Path)
     fingerprint = run()[0].metadata.fingerprint()
     write_rows(copy, read_rows(copy)[::-1])
     assert run()[0].metadata.fingerprint() == fingerprint
+
+
+def test_prepared_data_is_read_where_nothing_can_be_written(
+    run: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fingerprint = run()[0].fingerprint
+    (tmp_path / "data" / ".lock").unlink()
+    next((tmp_path / "data" / "cache").glob("*.npz")).unlink()  # the copy of the table: it is no need
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    for name in ("mkdir", "touch", "write_text"):
+        monkeypatch.setattr(Path, name, refuse)
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(files.FileLock, "acquire", refuse)
+    for source_dir in ({}, {"source_dir": ""}):
+        assert run(**source_dir)[0].fingerprint == fingerprint
+    with pytest.raises(UserError, match=r"can be written to, got .Errno 30.*--data-dir"):
+        run(image_size=20)
+
+
+def test_pixels_are_checked_without_the_lock(run: Prepare, tmp_path: Path) -> None:
+    run()
+    with FileLock(tmp_path / "data" / ".lock"):
+        assert run()[1] == ""
+
+
+def test_the_table_that_was_read_is_said_and_kept(run: Prepare, copy: Path) -> None:
+    table = copy / "HAM10000_metadata.csv"
+    digest = hashlib.sha256(table.read_bytes()).hexdigest()
+    dataset, said = run()
+    assert f"table HAM10000_metadata.csv: HAM10000, {IMAGES} rows, SHA-256 {digest}" in said
+    for found in (dataset, run()[0], run(source_dir="")[0]):
+        assert found.tables == ({"place": table.name, "layout": "HAM10000", "sha256": digest, "rows": IMAGES},)

@@ -4,6 +4,8 @@ Built from the records and nothing else. A cache carries the fingerprint of the
 records and a checksum of its pixels; one that does not match is built again.
 """
 
+import contextlib
+import dataclasses
 import json
 import os
 import zipfile
@@ -19,70 +21,104 @@ from hamjax.data.metadata import Metadata
 from hamjax.data.preparation.images import CHUNK, decode_chunks
 from hamjax.data.preparation.records import Records, read_columns
 from hamjax.runtime.errors import UserError
-from hamjax.runtime.say import Say
+from hamjax.runtime.files import replacing
 
 
-def load_cache(
-    open_records: Callable[[], Records], details: dict[str, Any], folder: Path, *, size: int, how: str, say: Say
-) -> Dataset:
-    """Map the cache of these records, building it first where there is none.
+@dataclasses.dataclass(frozen=True)
+class Cache:
+    """The pixels of a data set at one size: an array, and a sidecar that vouches for it.
 
-    Args:
-        open_records: gives random access to examples with an encoded `image`; called
-            only where something has to be built.
-        details: what `prepare_records` stored beside the records.
+    Attributes:
         folder: where caches are kept.
+        name: of the data set.
         size: pixels a side.
         how: `squash` or `crop`.
-        say: takes a line for the user.
-
-    Raises:
-        UserError: the disk cannot hold the cache.
     """
-    pixels, sidecar, expected = _expected(details, folder, size, how)
-    why = _why_unusable(pixels, sidecar, expected)
-    metadata = folder / f"{details['name']}_{details['fingerprint'][:16]}.npz"
-    if why:
-        say(f"cache {pixels}: {why}; building it from {details['count']:,} records")
-        folder.mkdir(parents=True, exist_ok=True)
-        _build(open_records(), pixels, sidecar, expected, size, how)
-    return Dataset(
-        images=np.load(pixels, mmap_mode="r", allow_pickle=False),
-        metadata=_load_columns(open_records, metadata),
-        fingerprint=details["fingerprint"],
-        dropped=tuple(details["dropped"]),
-        images_note=f"{details['images_note']}, {how} to {size}x{size}",
-    )
 
+    folder: Path
+    name: str
+    size: int
+    how: str
 
-def why_to_build(details: dict[str, Any], folder: Path, *, size: int, how: str) -> str:
-    """Return why `load_cache` would build the cache, or nothing; arguments are its."""
-    return _why_unusable(*_expected(details, folder, size, how))
+    @property
+    def pixels(self) -> Path:
+        """The array, [N, S, S, 3] uint8."""
+        return self.folder / f"{self.name}_{self.size}x{self.size}_{self.how}.npy"
 
+    @property
+    def sidecar(self) -> Path:
+        """What the array was made from, and its checksum."""
+        return self.pixels.with_suffix(".json")
 
-def _expected(details: dict[str, Any], folder: Path, size: int, how: str) -> tuple[Path, Path, dict[str, Any]]:
-    """Return the files of a cache, and what the second must say of the first."""
-    name = f"{details['name']}_{size}x{size}_{how}"
-    expected = {"fingerprint": details["fingerprint"], "shape": [details["count"], size, size, 3]}
-    return folder / f"{name}.npy", folder / f"{name}.json", expected
+    def why_to_build(self, details: dict[str, Any]) -> str:
+        """Return why it cannot serve records with these details, or nothing. Reads all pixels."""
+        if not self.pixels.exists() or not self.sidecar.exists():
+            return "not there yet"
+        try:
+            stored = json.loads(self.sidecar.read_text())
+            array = np.load(self.pixels, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            return f"unreadable ({error})"
+        expected = self._expected(details)
+        if stored.get("fingerprint") != expected["fingerprint"]:
+            return "made from other content"
+        if list(array.shape) != expected["shape"] or array.dtype != np.uint8:
+            return f"holds {array.dtype} {list(array.shape)}, expected uint8 {expected['shape']}"
+        if stored.get("crc32") != _crc32(array):
+            return "its pixels are not what was written"
+        return ""
 
+    def build(self, records: Records, details: dict[str, Any]) -> None:
+        """Decode all records; the array is there whole or not at all.
 
-def _why_unusable(pixels: Path, sidecar: Path, expected: dict[str, Any]) -> str:
-    """Return why a cache cannot serve, or nothing."""
-    if not pixels.exists() or not sidecar.exists():
-        return "not there yet"
-    try:
-        stored = json.loads(sidecar.read_text())
-        array = np.load(pixels, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        return f"unreadable ({error})"
-    if stored.get("fingerprint") != expected["fingerprint"]:
-        return "made from other content"
-    if list(array.shape) != expected["shape"] or array.dtype != np.uint8:
-        return f"holds {array.dtype} {list(array.shape)}, expected uint8 {expected['shape']}"
-    if stored.get("crc32") != _crc32(array):
-        return "its pixels are not what was written"
-    return ""
+        Raises:
+            UserError: the disk cannot hold it.
+        """
+        # Plain writes, not a memory map: a full disk must be an error, not a SIGBUS.
+        order = np.argsort([records[i]["image_id"] for i in range(len(records))])
+        expected = self._expected(details)
+        part = self.pixels.with_suffix(f".part{os.getpid()}")
+        # The sidecar vouches for the pixels, so it goes first and comes last.
+        self.sidecar.unlink(missing_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": tuple(expected["shape"])}
+                np.lib.format.write_array_header_1_0(file, header)
+                crc = _write_pixels(file, records, order, self.size, self.how)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, self.pixels)
+            part.write_text(json.dumps({**expected, "crc32": crc}))
+            os.replace(part, self.sidecar)
+        except OSError as error:
+            raise UserError(
+                f"{self.pixels}: expected {np.prod(expected['shape']):,} bytes of room, got {error}; free some "
+                "space or name another folder with --config.data.data_dir (--data-dir)."
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def open(self, open_records: Callable[[], Records], details: dict[str, Any]) -> Dataset:
+        """Map it from disk.
+
+        Args:
+            open_records: gives random access to the records; called only where the copy of the table is missing.
+            details: what is stored beside the records.
+        """
+        return Dataset(
+            images=np.load(self.pixels, mmap_mode="r", allow_pickle=False),
+            metadata=_load_columns(open_records, self.folder / f"{self.name}_{details['fingerprint'][:16]}.npz"),
+            fingerprint=details["fingerprint"],
+            dropped=tuple(details["dropped"]),
+            images_note=f"{details['images_note']}, {self.how} to {self.size}x{self.size}",
+            tables=tuple(details.get("tables", ())),
+            outside=details.get("outside", {}),
+        )
+
+    def _expected(self, details: dict[str, Any]) -> dict[str, Any]:
+        """Return what the sidecar must say of the array."""
+        return {"fingerprint": details["fingerprint"], "shape": [details["count"], self.size, self.size, 3]}
 
 
 def _crc32(array: np.ndarray) -> int:
@@ -90,31 +126,6 @@ def _crc32(array: np.ndarray) -> int:
     for start in range(0, len(array), CHUNK):
         crc = zlib.crc32(array[start : start + CHUNK].tobytes(), crc)
     return crc
-
-
-def _build(records: Records, pixels: Path, sidecar: Path, expected: dict[str, Any], size: int, how: str) -> None:
-    # Plain writes, not a memory map: a full disk must be an error, not a SIGBUS.
-    order = np.argsort([records[i]["image_id"] for i in range(len(records))])
-    part = pixels.with_suffix(f".part{os.getpid()}")
-    # The sidecar vouches for the pixels, so it goes first and comes last.
-    sidecar.unlink(missing_ok=True)
-    try:
-        with part.open("wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": tuple(expected["shape"])}
-            np.lib.format.write_array_header_1_0(file, header)
-            crc = _write_pixels(file, records, order, size, how)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, pixels)
-        part.write_text(json.dumps({**expected, "crc32": crc}))
-        os.replace(part, sidecar)
-    except OSError as error:
-        raise UserError(
-            f"{pixels}: expected {np.prod(expected['shape']):,} bytes of room, got {error}; free some "
-            "space or name another folder with --config.data.data_dir (--data-dir)."
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write_pixels(file: BinaryIO, records: Records, order: np.ndarray, size: int, how: str) -> int:
@@ -133,8 +144,8 @@ def _load_columns(open_records: Callable[[], Records], path: Path) -> Metadata:
             return Metadata(**columns)
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
         metadata = read_columns(open_records())
-    part = path.with_suffix(f".part{os.getpid()}.npz")
     columns: dict[str, Any] = {**metadata.columns()}
-    np.savez_compressed(part, **columns)
-    os.replace(part, path)
+    # Where nothing can be written, or no more, every start reads the records.
+    with contextlib.suppress(UserError), replacing(path) as part:
+        np.savez_compressed(part, **columns)
     return metadata

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,14 @@ from tqdm import tqdm
 
 CHUNK = 64
 # A progressive JPEG has about ten; each of thousands would be decoded over the whole image.
-START_OF_SCAN, MAX_SCANS = b"\xff\xda", 200
+MAX_SCANS = 200
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+# Stuffed zeros, restarts and what has no length are no markers that the next one is counted from.
+MARKER = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd8]")
+# Pillow's modes of gray with 16 bits; of these its own conversion cuts off all above 255, which makes them white.
+DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+SHALLOW = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+ORIENTATION = 0x0112  # of EXIF
 # What Pillow's readers raise at damaged files.
 DAMAGE = (
     OSError, EOFError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, MemoryError, struct.error,
@@ -28,24 +36,65 @@ def usable_cores() -> int:
 
 
 def decode(encoded: bytes) -> Image.Image:
-    """Decode a JPEG or PNG completely.
+    """Decode a JPEG or PNG completely, to 8 bits of RGB.
+
+    Samples of 16 bits are scaled down; what is transparent lies on white. A turn that EXIF asks for is not made, as
+    Keras does not; `is_turned` tells of it.
 
     Raises:
         ValueError: it is none, Pillow cannot decode it or only in part, it has more pixels than Pillow trusts
             (89 million), or more scans than a photograph has.
     """
-    if encoded.count(START_OF_SCAN) > MAX_SCANS:
+    if encoded.startswith(b"\xff\xd8") and _count_scans(encoded) > MAX_SCANS:
         raise ValueError(f"more than {MAX_SCANS} scans are too many for a photograph")
     try:
         # Only these: Pillow knows formats that start other programs or decompress without a bound.
         with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or np.inf):  # Pillow itself only warns
                 raise ValueError(f"{image.width}x{image.height} pixels are too many for a photograph")
-            return image.convert("RGB")
+            return _as_rgb(image)
     except UnidentifiedImageError as error:
         raise ValueError("no JPEG or PNG") from error
     except DAMAGE as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def is_turned(image: Image.Image) -> bool:
+    """Return whether EXIF says that a decoded image is to be shown turned or mirrored."""
+    try:
+        return "exif" in image.info and image.getexif().get(ORIENTATION, 1) != 1
+    except DAMAGE:  # EXIF that cannot be read asks for nothing
+        return False
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    if image.mode in DEEP:
+        # Over 257: 65535 is 255, and a gray of 8 bits that was widened is itself again.
+        gray = np.round(np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8)
+        rgb = Image.fromarray(gray).convert("RGB")
+    elif image.mode not in SHALLOW:
+        raise ValueError(f"samples of Pillow's mode {image.mode}, which is none of photographs")
+    elif "A" in image.getbands() or "transparency" in image.info:
+        # The colour of what is transparent is nothing that anybody has seen.
+        white = Image.new("RGBA", image.size, "white")
+        rgb = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    else:
+        rgb = image.convert("RGB")
+    rgb.info = {name: value for name, value in image.info.items() if name == "exif"}
+    return rgb
+
+
+def _count_scans(encoded: bytes) -> int:
+    """Count the scans of a JPEG up to its end; bytes that look like one, in a segment or behind, are none."""
+    at, scans = 2, 0
+    while scans <= MAX_SCANS and (match := MARKER.search(encoded, at)):
+        marker, at = match[0][-1], match.end()
+        if marker == END_OF_IMAGE:
+            break
+        scans += marker == START_OF_SCAN
+        at += max(2, int.from_bytes(encoded[at : at + 2], "big"))  # the length of the segment
+    return scans
 
 
 def resize(image: Image.Image, size: int, how: str) -> np.ndarray:

@@ -1,32 +1,24 @@
-"""From a source to a `Dataset`: verify everything, write records, build the cache.
+"""From a source to a `Dataset`: verify everything, write records, build the cache; or read what is there."""
 
-Nothing is written before every image of the table has been read and decoded, and
-what is written appears under its final name in one step.
-"""
-
-import contextlib
 import dataclasses
 import functools
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from hamjax.data.dataset import Dataset
 from hamjax.data.metadata import RECORDS_VERSION, Metadata
-from hamjax.data.preparation.cache import load_cache, why_to_build
-from hamjax.data.preparation.records import Records, read_columns, write_records
-from hamjax.data.preparation.verify import missing_images, verify
+from hamjax.data.preparation.build import REMEDY, build_records, read_details
+from hamjax.data.preparation.cache import Cache
+from hamjax.data.preparation.records import Records, read_columns
+from hamjax.data.preparation.verify import missing_images
 from hamjax.data.sources.folder import LocalSource
 from hamjax.data.sources.source import Source
 from hamjax.data.sources.synthetic import SyntheticSource
 from hamjax.runtime.errors import UserError, name_some
+from hamjax.runtime.files import hold, require_text
 from hamjax.runtime.say import Say
+
+CURE = f"free some space, or {REMEDY}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,34 +53,47 @@ class DataRequest:
             return SyntheticSource(self.synthetic_images)
         return LocalSource(self.source_dir, allow_missing=self.allow_missing) if self.source_dir else None
 
+    @property
+    def root(self) -> Path:
+        """Where records and caches are kept."""
+        return Path(self.data_dir)
+
+    @property
+    def records(self) -> Path:
+        """Where the records are, once there are some."""
+        return self.root / self.name / RECORDS_VERSION
+
+    @property
+    def cache(self) -> Cache:
+        """The cache of pixels, whether or not it is there."""
+        return Cache(self.root / "cache", self.name, self.image_size, self.resize)
+
 
 def prepare(request: DataRequest, say: Say = print) -> Dataset:
     """Return the data set, preparing whatever of it is not there yet.
 
+    What is prepared already is only read, so it may lie where nothing can be written.
+
     Raises:
-        UserError: see `LocalSource`, `verify` and `load_cache`; or there is no data.
+        UserError: see `LocalSource`, `verify` and `Cache`; or there is no data.
     """
-    root = Path(request.data_dir)
+    source = request.open_source()
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with _alone(root, say):
-            source = request.open_source()
-            folder = prepare_records(source, root, request.name, allow_missing=request.allow_missing, say=say)
-            details = _stored_details(folder) or {}
-            _refuse_dropped(details, request.allow_missing)
-            return load_cache(
-                functools.partial(Records, folder),
-                details,
-                root / "cache",
-                size=request.image_size,
-                how=request.resize,
-                say=say,
-            )
+        while True:
+            # Looked at without the lock: a checksum of all pixels takes a second, and many jobs may start together.
+            seen = _versions(request)
+            outlook = _look(request, source)
+            if not outlook.records and not outlook.cache:
+                return _open(request, source)
+            waiting = f"{request.root}: waiting for another process that is preparing data there"
+            with hold(request.root, functools.partial(say, waiting), remedy=CURE):
+                if _versions(request) == seen:  # otherwise another process has built it meanwhile
+                    if source is not None and outlook.records:
+                        build_records(source, request.records, allow_missing=request.allow_missing, say=say)
+                    _build_cache(request, say)
+                    return _open(request, source)
     except OSError as error:
-        raise UserError(
-            f"{root}: expected a folder that data can be written to, got {error}; "
-            "free some space or name another one with --config.data.data_dir (--data-dir)."
-        ) from error
+        raise UserError(f"{request.root}: expected a folder that can be written to, got {error}; {CURE}.") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,18 +117,7 @@ def look_ahead(request: DataRequest) -> Outlook:
     Raises:
         UserError: what `prepare` would refuse, as far as it shows.
     """
-    root, folder = Path(request.data_dir), Path(request.data_dir, request.name, RECORDS_VERSION)
-    source = request.open_source()
-    details = _stored_details(folder)
-    pixel_bytes = request.image_size * request.image_size * 3
-    if source is not None and (details is None or details.get("signature") != source.signature):
-        count = len(source.metadata) - len(missing_images(source, allow_missing=request.allow_missing))
-        return Outlook(f"from {source.description}", "not there yet", count * pixel_bytes)
-    if details is None:
-        raise UserError(_no_data(root))
-    _refuse_dropped(details, request.allow_missing)
-    cache = why_to_build(details, root / "cache", size=request.image_size, how=request.resize)
-    return Outlook("", cache, details["count"] * pixel_bytes)
+    return _look(request, request.open_source())
 
 
 def read_table(request: DataRequest) -> Metadata | None:
@@ -137,56 +131,47 @@ def read_table(request: DataRequest) -> Metadata | None:
     source = request.open_source()
     if source is not None:
         return source.metadata
-    folder = Path(request.data_dir) / request.name / RECORDS_VERSION
-    return read_columns(Records(folder)) if _stored_details(folder) else None
+    return read_columns(Records(request.records)) if read_details(request.records) else None
 
 
-@contextlib.contextmanager
-def _alone(root: Path, say: Say) -> Iterator[None]:
-    """Hold the folder: of several jobs that start together, one prepares and the rest wait."""
-    lock = FileLock(root / ".lock")
+def _look(request: DataRequest, source: Source | None) -> Outlook:
+    require_text(request.root, REMEDY)
+    details = read_details(request.records)
+    pixel_bytes = request.image_size * request.image_size * 3
+    if source is not None and (details is None or details.get("signature") != source.signature):
+        count = len(source.metadata) - len(missing_images(source, allow_missing=request.allow_missing))
+        return Outlook(f"from {source.description}", "not there yet", count * pixel_bytes)
+    if details is None:
+        raise UserError(_no_data(request.root))
+    _refuse_dropped(details, request.allow_missing)
+    return Outlook("", request.cache.why_to_build(details), details["count"] * pixel_bytes)
+
+
+def _versions(request: DataRequest) -> list[str | None]:
+    """Return what changes when a process builds records or cache."""
+    return [_text(path) for path in (request.records / "metadata.json", request.cache.sidecar)]
+
+
+def _text(path: Path) -> str | None:
     try:
-        lock.acquire(timeout=1)
-    except Timeout:
-        say(f"{root}: waiting for another process that is preparing data there")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def prepare_records(source: Source | None, root: Path, name: str, *, allow_missing: bool, say: Say) -> Path:
-    """Write the source as TFDS records under `root`, unless they are there already.
-
-    Returns:
-        The folder of the records, `root/<name>/<version>`.
-    """
-    folder = root / name / RECORDS_VERSION
-    details = _stored_details(folder)
-    if source is None:
-        if details is None:
-            raise UserError(_no_data(root))
-        return folder
-    if details is not None and details.get("signature") == source.signature:
-        return folder
-    what = "other content: building again from" if folder.exists() else "reading"
-    say(f"records {folder}: {what} {source.description}")
-    built = _verify_and_build(source, root, name, allow_missing=allow_missing, say=say)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(built, folder)
-    shutil.rmtree(built.parents[1], ignore_errors=True)
-    return folder
-
-
-def _stored_details(folder: Path) -> dict[str, Any] | None:
-    """Read the details that TFDS keeps beside the records, without importing TFDS."""
-    try:
-        details = json.loads((folder / "metadata.json").read_text())
+        return path.read_text()
     except (OSError, ValueError):
         return None
-    return details if isinstance(details, dict) and "fingerprint" in details else None
+
+
+def _build_cache(request: DataRequest, say: Say) -> None:
+    details = read_details(request.records) or {}
+    _refuse_dropped(details, request.allow_missing)
+    if why := request.cache.why_to_build(details):
+        say(f"cache {request.cache.pixels}: {why}; building it from {details['count']:,} records")
+        request.cache.build(Records(request.records), details)
+
+
+def _open(request: DataRequest, source: Source | None) -> Dataset:
+    details: dict[str, Any] = read_details(request.records) or {}
+    if "tables" not in details and source is not None:  # records of a version that did not keep it
+        details |= {"tables": list(source.tables), "outside": dict(source.outside)}
+    return request.cache.open(functools.partial(Records, request.records), details)
 
 
 def _refuse_dropped(details: dict[str, Any], allow_missing: bool) -> None:
@@ -205,40 +190,3 @@ def _no_data(root: Path) -> str:
         f"  hamjax prepare --source FOLDER_WITH_A_COPY --data-dir {root}\n"
         "or try hamjax without it: hamjax train --config quickstart"
     )
-
-
-def _verify_and_build(source: Source, root: Path, name: str, *, allow_missing: bool, say: Say) -> Path:
-    for stale in root.glob(".incomplete-*"):  # a build that was killed; we hold the lock
-        shutil.rmtree(stale, ignore_errors=True)
-    kept, details = verify(source, allow_missing=allow_missing)
-    if details["dropped"]:
-        say(
-            f"going on without {len(details['dropped'])} missing or undecodable image(s): "
-            f"{name_some(details['dropped'])}"
-        )
-    say(f"verified {len(kept):,} images: {details['images_note']}")
-    _require_room(root, 3 * details.pop("bytes"))
-    target = Path(tempfile.mkdtemp(prefix=".incomplete-", dir=root))
-    try:
-        details |= {"name": name, "count": len(kept)}
-        return write_records(name, _Kept(kept, source.read), details, target)
-    except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
-        raise
-
-
-@dataclasses.dataclass
-class _Kept:
-    """A source reduced to the rows that verification kept."""
-
-    metadata: Metadata
-    read: Callable[[str], bytes]
-
-
-def _require_room(root: Path, needed: int) -> None:
-    free = shutil.disk_usage(root).free
-    if free < needed:
-        raise UserError(
-            f"{root}: expected {needed:,} bytes of free space, got {free:,}; free some or name "
-            "another folder with --config.data.data_dir (--data-dir)."
-        )

@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from hamjax.data.metadata import Metadata
-from hamjax.data.preparation.images import decode, usable_cores
+from hamjax.data.preparation.images import decode, is_turned, usable_cores
 from hamjax.data.sources.source import Source
 from hamjax.runtime.errors import UserError, name_some
 
@@ -24,10 +25,16 @@ def missing_images(source: Source, *, allow_missing: bool) -> list[str]:
     if missing and not allow_missing:
         raise UserError(
             f"{source.description}: expected an image for each of the {len(source.metadata):,} rows, "
-            f"got none for {len(missing)}: {name_some(missing)}. Complete the copy, or continue with "
-            "what is there: --allow-missing (--config.data.allow_missing)."
+            f"got none for {len(missing)}: {name_some(missing)}.{_unclaimed(source)} Complete the copy, or continue "
+            "with what is there: --allow-missing (--config.data.allow_missing)."
         )
     return missing
+
+
+def _unclaimed(source: Source) -> str:
+    """Name images that no row names: an id that is written otherwise is seen at once beside them."""
+    others = source.unclaimed()
+    return f" No row names {len(others):,} images there: {name_some(others, 3)}." if others else ""
 
 
 def verify(source: Source, *, allow_missing: bool) -> tuple[Metadata, dict[str, Any]]:
@@ -35,7 +42,7 @@ def verify(source: Source, *, allow_missing: bool) -> tuple[Metadata, dict[str, 
 
     Returns:
         The table without what is missing, and the details to store: `signature`,
-        `fingerprint`, `dropped`, `images_note`, and the total `bytes`.
+        `fingerprint`, `dropped`, `images_note`, the total `bytes`, and the ids that EXIF asks to be `turned`.
 
     Raises:
         UserError: an image is missing or undecodable and `allow_missing` is off, or
@@ -72,22 +79,24 @@ def verify(source: Source, *, allow_missing: bool) -> tuple[Metadata, dict[str, 
         "dropped": sorted(missing + broken),
         "images_note": _images_note(source, [result.size for result in good.values()]),
         "bytes": sum(result.length for result in good.values()),
+        "turned": sorted(i for i, result in good.items() if result.turned),
     }
 
 
 class _Checked:
     """What verification keeps of one good image."""
 
-    __slots__ = ("digest", "length", "size")
+    __slots__ = ("digest", "length", "size", "turned")
 
-    def __init__(self, encoded: bytes, size: tuple[int, int]) -> None:
-        self.digest, self.length, self.size = hashlib.sha256(encoded).digest(), len(encoded), size
+    def __init__(self, encoded: bytes, image: Image.Image) -> None:
+        self.digest, self.length = hashlib.sha256(encoded).digest(), len(encoded)
+        self.size, self.turned = image.size, is_turned(image)
 
 
 def _check(source: Source, image_id: str) -> _Checked | str:
     try:
         encoded = source.read(image_id)
-        return _Checked(encoded, decode(encoded).size)
+        return _Checked(encoded, decode(encoded))
     except (OSError, ValueError, UserError) as error:
         return str(error)
 

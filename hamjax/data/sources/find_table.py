@@ -164,7 +164,7 @@ def _refuse_several(tables: Sequence[Table]) -> None:
         places = name_some(sorted(str(table.entry.place) for table in tables))
         raise UserError(
             f"{tables[0].root}: expected one table, got several that say different things: {places}. Move the others "
-            "away, or name the one that is meant as the source (--source FOLDER/TABLE)."
+            "away, or put the one that is meant beside the images and name it as the source (--source FOLDER/TABLE)."
         )
 
 

@@ -1,5 +1,6 @@
 """Whose images: where they come from, who is in which part, and what the parts share."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -76,9 +77,14 @@ def _source(evidence: Evidence) -> Markup:
     fingerprint = summary.get("data_fingerprint")
     values = {
         "images": summary["images_note"],
+        **{f"labels, {table['layout']}": _table(table) for table in summary.get("tables", ())},
         "data fingerprint": None if fingerprint is None else Markup("<code>{}</code>").format(fingerprint),
     }
     return drawn + facts("What the images are", values)
+
+
+def _table(table: Mapping[str, Any]) -> Markup:
+    return Markup("{}, {:,} rows, SHA-256 <code>{}</code>").format(table["place"], table["rows"], table["sha256"])
 
 
 def _reference_standard(evidence: Evidence) -> Markup:
@@ -183,6 +189,11 @@ def _missing(summary: Mapping[str, Any]) -> Markup:
     said = "No image was missing or undecodable."
     if dropped:
         said = f"{len(dropped)} images were missing or undecodable and are left out: {', '.join(dropped)}."
+    if others := summary.get("other_diagnoses"):
+        counts = ", ".join(f"{words}: {count}" for words, count in Counter(others.values()).most_common())
+        said += (
+            f" {len(others):,} images of the table have another diagnosis than the seven and are left out ({counts})."
+        )
     known = " Age, sex and site are no inputs of the network; where one is not recorded the image stays, as “unknown”."
     return paragraph(said + known)
 

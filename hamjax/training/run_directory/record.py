@@ -13,7 +13,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from hamjax.training.run_directory.identity import run_identity
 
 # What config.json must hold, and what it may.
 NEEDED = {"config": dict, "data_fingerprint": str, "split_fingerprint": str}
-DESCRIPTIVE = {"command": str, "environment": dict}
+DESCRIPTIVE = {"command": str, "environment": dict, "tables": list}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,12 @@ def require_same_dtype(workdir: Path, config: Config, compute_dtype: str) -> Non
 
 
 def write_facts(
-    workdir: Path, config: Config, fingerprints: Mapping[str, str], split: str, resolved: Mapping[str, Any]
+    workdir: Path,
+    config: Config,
+    fingerprints: Mapping[str, str],
+    split: str,
+    resolved: Mapping[str, Any],
+    tables: Sequence[Mapping[str, Any]],
 ) -> None:
     """Write `config.json` and `split.csv` of a run that begins; of one that goes on, add how to `starts`.
 
@@ -119,6 +124,7 @@ def write_facts(
         fingerprints: `data_fingerprint` and `split_fingerprint`.
         split: text of `split.csv`.
         resolved: the block of that name, with this start alone; with `weights` if the run begins.
+        tables: the files that labels were read from; see `Dataset`.
 
     Raises:
         UserError: the disk is full.
@@ -129,11 +135,11 @@ def write_facts(
     else:
         asked = config.to_dict()
         for key in ("source_dir", "data_dir"):
-            asked["data"][key] = asked["data"][key] and os.path.abspath(asked["data"][key])
+            asked["data"][key] = asked["data"][key] and os.path.abspath(os.path.expanduser(asked["data"][key]))
         write_atomically(workdir / "split.csv", split)
         command = shlex.join(["python", *sys.orig_argv[1:]])
         made = {"command": command, "environment": environment()}
-        record = {"config": asked, "resolved": resolved, **fingerprints, **made}
+        record = {"config": asked, "resolved": resolved, **fingerprints, "tables": list(tables), **made}
     if record != stored:
         write_atomically(workdir / "config.json", json.dumps(record, indent=2) + "\n")
 

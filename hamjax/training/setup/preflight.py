@@ -20,7 +20,7 @@ from hamjax.training.run_directory.checkpoints import Checkpoints
 from hamjax.training.run_directory.finished import read_summary
 from hamjax.training.run_directory.record import require_own
 from hamjax.training.setup.network import require_fitting
-from hamjax.training.setup.plan import look_ahead_at_data
+from hamjax.training.setup.plan import data_request, look_ahead_at_data
 
 
 class State(enum.StrEnum):
@@ -70,13 +70,13 @@ def check(config: Config, workdir: Path) -> list[Finding]:
 
 
 def _data(config: Config) -> Iterator[tuple[State, str]]:
-    outlook, folder = look_ahead_at_data(config), Path(config.data.data_dir)
+    outlook, folder = look_ahead_at_data(config), data_request(config).root
     size = f"{config.data.image_size}x{config.data.image_size}"
-    existing = _require_writable(folder, "--config.data.data_dir")  # a start takes a lock in it
     yield (State.LATER, f"records {outlook.records}") if outlook.records else (State.THERE, f"records in {folder}")
     if not outlook.cache:
         yield State.THERE, f"pixels of {size} in {folder / 'cache'}"
         return
+    existing = _require_writable(folder, "--config.data.data_dir")  # what is prepared already is only read
     require_room(existing, outlook.cache_bytes, remedy="name another folder with --config.data.data_dir")
     yield State.LATER, f"pixels of {size}: {outlook.cache}; {outlook.cache_bytes:,} bytes"
 
