@@ -121,7 +121,8 @@ class ModelConfig:
         "unit", "pixels divided by 255, or scaled as the ImageNet weights expect", choices=("unit", "native")
     )
     compute_dtype: str = key(
-        "auto", "dtype of activations; auto: bfloat16 on accelerators, float32 on a CPU",
+        "auto",
+        "dtype of activations; auto: bfloat16 on accelerators, float32 on a CPU; float64 needs JAX_ENABLE_X64=1",
         choices=("auto", "float32", "bfloat16", "float64"),
     )  # fmt: skip
     # global gives the same numbers on any number of devices.

@@ -59,9 +59,21 @@ def test_auto_follows_the_backend_and_a_choice_does_not(
     assert resolved.checkpoint == "last"
     assert 1 <= resolved.num_threads <= 16
     assert resolve(hamjax.make_config(model="cnn", strategy="s1", data__split="fold3")).checkpoint == "best"
-    resolved = resolve(hamjax.make_config(model="cnn", strategy="s1", **CHOSEN))
+    with jax.enable_x64(True):
+        resolved = resolve(hamjax.make_config(model="cnn", strategy="s1", **CHOSEN))
     assert values(resolved) == ("float64", 3, 5)
     assert (resolved.checkpoint, resolved.num_threads) == ("best", 0)
+
+
+def test_float64_is_float64_or_refused(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(model__compute_dtype="float64", train__max_steps=1)
+    with pytest.raises(UserError, match="float64: expected a JAX that computes in 64 bits.*JAX_ENABLE_X64=1"):
+        hamjax.train(config, tmp_path / "run")
+    with jax.enable_x64(True):
+        result = hamjax.train(config, tmp_path / "run")
+    assert result is not None
+    assert {leaf.dtype for leaf in jax.tree.leaves(result.state.params)} == {np.dtype("float64")}
+    assert _record(tmp_path / "run")["resolved"]["compute_dtype"] == "float64"
 
 
 def test_a_run_records_what_ran_and_leaves_the_config_as_asked(finished: Path, tiny: Tiny) -> None:

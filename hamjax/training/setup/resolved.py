@@ -8,6 +8,7 @@ import jax
 from hamjax.config import Config
 from hamjax.data.preparation.images import usable_cores
 from hamjax.models.registry import MODEL_SPECS
+from hamjax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,17 @@ class Resolved:
 
 
 def resolve(config: Config) -> Resolved:
-    """Choose what a config leaves open. JAX looks for devices here, if it has not before."""
+    """Choose what a config leaves open. JAX looks for devices here, if it has not before.
+
+    Raises:
+        UserError: float64 is asked for, and JAX would take float32 in its place.
+    """
+    # JAX can be switched to 64 bits only for a whole process, and before its first array.
+    if config.model.compute_dtype == "float64" and not jax.config.values["jax_enable_x64"]:
+        raise UserError(
+            "model.compute_dtype=float64: expected a JAX that computes in 64 bits, got one that takes float32 in its "
+            "place; set JAX_ENABLE_X64=1 in the environment of the command."
+        )
     on_cpu = jax.default_backend() == "cpu"
     return Resolved(
         # bfloat16 where there is hardware for it.
