@@ -104,6 +104,12 @@ def train(
             print(format_summary(finished, workdir / "report"))
             return None
         require_shared(workdir)
+        return _run(config, workdir, on_dispatch)
+
+
+def _run(config: Config, workdir: Path, on_dispatch: Callable[[int], object]) -> TrainResult:
+    """Take the steps that are left and write the report, in a run directory that is held."""
+    with contextlib.ExitStack() as held:
         stop = held.enter_context(StopRequest())
         print(f"run directory {workdir}")
         if warning := unused_gpu():
