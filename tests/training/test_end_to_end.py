@@ -145,9 +145,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_good_checkpoint(ti
     assert not list((tmp_path / "run" / "checkpoints" / "last").glob("[0-9]*"))
 
 
-def test_two_jobs_in_one_directory_are_refused(finished: Path, tiny: Tiny) -> None:
-    with lock.run_lock(finished), pytest.raises(UserError, match="another process"):
-        hamjax.train(tiny(), finished)
+def test_two_jobs_in_one_directory_are_refused(tiny: Tiny, tmp_path: Path) -> None:
+    with lock.run_lock(tmp_path), pytest.raises(UserError, match="another process"):
+        hamjax.train(tiny(), tmp_path)
 
 
 def test_a_batch_that_the_devices_cannot_share_is_refused(tiny: Tiny, tmp_path: Path) -> None:
