@@ -10,7 +10,7 @@ from hamjax.training.setup.experiment import Experiment
 
 
 def describe_start(experiment: Experiment) -> str:
-    """Say who is trained on, after which strategy, at what weights, against which baseline."""
+    """Return the lines before the first step: data, split, strategy, class weights, leaks, baseline, steps, devices."""
     config, metadata = experiment.config, experiment.dataset.metadata
     counts = split_counts(metadata, experiment.plan.split)
     totals = {part: sum(counts[part].values()) for part in PARTITIONS}

@@ -1,4 +1,4 @@
-"""A config key: what its dataclass field says of it."""
+"""A config key: the meaning, choices and bounds in its dataclass field."""
 
 import dataclasses
 from typing import Any

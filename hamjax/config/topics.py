@@ -195,7 +195,7 @@ class TrainConfig:
 class EvalConfig:
     """How results are computed."""
 
-    # It changes an answer by rounding alone, so a run may go on with another.
+    # It changes a prediction by rounding only, so a run may be resumed with another.
     batch_size: int = key(
         0, "images per call, over all devices; each view of tta counts; 0: 64 on a CPU, 256 elsewhere",
         least=0, below=1e5, affects_result=False,

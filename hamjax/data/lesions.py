@@ -38,7 +38,7 @@ def known_lesions(image_id: np.ndarray, lesion_id: np.ndarray) -> np.ndarray:
 
 
 def lesion_facts(metadata: Metadata) -> dict[str, int]:
-    """Return what a report says of the lesions of a data set: `images`, and those of `unknown` lesion."""
+    """Return the facts on the lesions of a data set: `images`, and those of `unknown` lesion."""
     known = known_lesions(metadata.image_id, metadata.lesion_id)
     return {"images": len(metadata), "unknown": int((~known).sum())}
 

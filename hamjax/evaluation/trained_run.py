@@ -69,7 +69,7 @@ class TrainedRun:
         return put_replicated(restored.eval_variables, self.mesh), {"name": kind, "step": step}
 
     def facts(self, variables: Variables) -> dict[str, Any]:
-        """Return what a report says of the set-up, from `split.csv`; see `Experiment.facts`."""
+        """Return the facts of the set-up that `split.csv` holds; see `Experiment.facts`."""
         metadata, split = read_split(self.workdir)
         return run_facts(self.config, metadata, split, self.record.data_fingerprint, variables)
 

@@ -47,8 +47,8 @@ class Result:
         cells: of the first complete seed, one a fold.
         seeds: the complete ones.
         validation: the best balanced accuracy on validation, the mean over seeds and folds.
-        reports: of each seed what `classification_report` says of the test images, all folds'
-            together, and the `bootstrap_intervals` of that.
+        reports: for each seed, `classification_report` of the test images of all folds together, and its
+            `bootstrap_intervals`.
         lesions: how many the test images show; None where not all are known.
         resampled: what the intervals rest on; see `unit_of_resampling`.
     """

@@ -134,7 +134,7 @@ def test_a_resumed_run_that_works_as_before_leaves_the_record_alone(tiny: Tiny, 
 def test_going_on_in_another_dtype_is_refused(tiny: Tiny, unfinished: Path) -> None:
     _change(unfinished, compute_dtype="bfloat16")
     before = (unfinished / "config.json").read_text()
-    with pytest.raises(UserError, match=r"go on in bfloat16, as it began, got float32.*compute_dtype=bfloat16, or"):
+    with pytest.raises(UserError, match=r"resume in bfloat16, as it began, got float32.*compute_dtype=bfloat16, or"):
         hamjax.train(tiny(), unfinished)
     assert (unfinished / "config.json").read_text() == before
     require_own(unfinished, tiny(model__compute_dtype="bfloat16"))  # the way out that it names

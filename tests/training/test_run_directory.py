@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hamjax.config import Config
 from hamjax.evaluation.trained_run import TrainedRun
 from hamjax.runtime.errors import UserError
-from hamjax.training.run_directory.record import read_facts, read_record, read_split, require_own
+from hamjax.training.run_directory.record import read_facts, read_record, read_split, require_own, write_facts
 from tests.fuzzing import runs
 
 SPLIT = "image_id,lesion_id,dx,split\nI1,L1,nv,train\nI2,L2,mel,test\n"
@@ -46,6 +47,26 @@ def test_a_record_of_another_form_is_refused_by_name(tmp_path: Path, changes: di
     (tmp_path / "config.json").write_text(json.dumps(stored | changes))
     with pytest.raises(UserError, match=f"got other {next(iter(changes))}"):
         read_facts(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        (
+            ["/opt/venv/bin/python", "/opt/venv/bin/hamjax", "train", "--config", "cnn_s1"],
+            "hamjax train --config cnn_s1",
+        ),
+        (["/usr/bin/python3", "-m", "hamjax.main", "--config", "a b.py"], "python -m hamjax.main --config 'a b.py'"),
+    ],
+    ids=["program", "module"],
+)
+def test_the_command_is_kept_as_somebody_would_type_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], kept: str
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", typed)
+    fingerprints = {"data_fingerprint": "0" * 64, "split_fingerprint": hashlib.sha256(SPLIT.encode()).hexdigest()}
+    write_facts(tmp_path, Config(), fingerprints, SPLIT, BLOCK, [])
+    assert read_facts(tmp_path)["command"] == kept
 
 
 BLOCK = {"compute_dtype": "float32", "input_scale": "unit", "checkpoint": "last", "starts": []}

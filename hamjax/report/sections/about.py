@@ -31,7 +31,7 @@ USE = (
 
 
 def about_section(evidence: Evidence) -> Section:
-    """Say what limits the numbers, and who may use what."""
+    """Return the section of limits, use and licence."""
     return Section(
         "about",
         "Limits and licence",
@@ -44,7 +44,7 @@ def about_section(evidence: Evidence) -> Section:
 
 
 def provenance_section(evidence: Evidence) -> Section:
-    """Say with what the numbers were made."""
+    """Return the section of the command and the environment."""
     command = evidence.summary.get("command")
     return Section(
         "provenance",

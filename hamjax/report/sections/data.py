@@ -48,7 +48,7 @@ LEAKS = {"leaked": ("test", "the training or validation part"), "val_leaked": ("
 
 
 def data_section(evidence: Evidence) -> Section:
-    """Say what was trained and tested on."""
+    """Return the section of the data: its source, its partitions, and what they share."""
     summary = evidence.summary
     blocks = [
         Block("data-source", "Images", _source(evidence)),
@@ -65,7 +65,7 @@ def data_section(evidence: Evidence) -> Section:
 
 
 def is_drawn(evidence: Evidence) -> bool:
-    """Say whether the images are drawn ones, no photographs."""
+    """Return whether the images are drawn, not photographs."""
     return evidence.setting("data.name") == "synthetic" or "drawn" in evidence.summary.get("images_note", "")
 
 
@@ -119,7 +119,7 @@ def _partitions(evidence: Evidence) -> Markup:
 
 
 def _disjointness(summary: Mapping[str, Any]) -> str:
-    """Say whether parts share lesions; of a summary without the facts, nothing."""
+    """Return the sentence on shared lesions; empty for a summary without the facts."""
     lesions = summary.get("lesions")
     if any(row.get(key) for row in summary.get("leaks", {}).values() for key in LEAKS):
         return LEAKY

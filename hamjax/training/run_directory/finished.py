@@ -13,7 +13,7 @@ from hamjax.data.tables import read_table
 from hamjax.runtime.errors import UserError
 from hamjax.training.run_directory.resolved_block import wrong_names
 
-# What everyone who asks whether a run is finished goes on to read.
+# What is read next by everyone who asks whether a run is finished.
 NEEDED = {"model": str, "strategy": str, "seed": int, "checkpoint": dict, "split": dict, "data_fingerprint": str,
           "per_class": dict, "alarms": list}  # fmt: skip
 

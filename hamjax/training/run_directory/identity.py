@@ -1,4 +1,4 @@
-"""What a checkpoint is recognised by, so that no run goes on from that of another."""
+"""The identity of a run, kept in its checkpoints, so that no run resumes from the checkpoint of another."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from hamjax.config import Config
 
 
 def run_identity(config: Config, data_fingerprint: str, split_fingerprint: str) -> dict[str, Any]:
-    """Return what a checkpoint of a run is recognised by."""
+    """Return the values that a checkpoint of a run must hold."""
     return {
         "model": config.model.name,
         "strategy": str(config.sampling.strategy),

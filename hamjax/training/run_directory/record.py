@@ -1,7 +1,7 @@
-"""The run directory: what is in it, whose it is, and whether a run may go on in it.
+"""The run directory: its files, and the check that a config may resume in it.
 
 config.json   config as asked, what it came to (see `resolved_block`), versions, revision, data and split fingerprints
-split.csv     who was trained on and who was tested on
+split.csv     the partition of every image
 metrics.jsonl, events.*    see `hamjax.training.run_directory.metrics_log`
 checkpoints/  see `hamjax.training.run_directory.checkpoints`
 report/       see `hamjax.report`; `test.json` comes last and marks the end
@@ -36,7 +36,7 @@ DESCRIPTIVE = {"command": str, "environment": dict, "tables": list}
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """What a run is: its config, and what its data and split are recognised by."""
+    """The config of a run, and the fingerprints of its data and split."""
 
     config: Config
     data_fingerprint: str
@@ -95,14 +95,14 @@ def require_same_data(workdir: Path, fingerprints: Mapping[str, str]) -> None:
 
 
 def require_same_dtype(workdir: Path, config: Config, compute_dtype: str) -> None:
-    """Refuse to go on in another dtype than a run began in; one that did not record it goes on.
+    """Refuse to resume a run in another dtype than it began in; a run that did not record its dtype is resumed.
 
     Raises:
-        UserError: says how to go on.
+        UserError: says how to resume it.
     """
     if began := resolved_block.differing_dtype(_read(workdir) or {}, compute_dtype):
         raise UserError(
-            f"{workdir}: expected to go on in {began}, as it began, got {compute_dtype}, which "
+            f"{workdir}: expected to resume in {began}, as it began, got {compute_dtype}, which "
             f"model.compute_dtype={config.model.compute_dtype} is on these devices; set "
             f"--config.model.compute_dtype={began}, or name another folder with --workdir."
         )
@@ -116,7 +116,7 @@ def write_facts(
     resolved: Mapping[str, Any],
     tables: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write `config.json` and `split.csv` of a run that begins; of one that goes on, add how to `starts`.
+    """Write `config.json` and `split.csv` of a run that begins; of one that is resumed, add this start to `starts`.
 
     Args:
         workdir: the run directory.
@@ -137,8 +137,7 @@ def write_facts(
         for key in ("source_dir", "data_dir"):
             asked["data"][key] = asked["data"][key] and os.path.abspath(os.path.expanduser(asked["data"][key]))
         write_atomically(workdir / "split.csv", split)
-        command = shlex.join(["python", *sys.orig_argv[1:]])
-        made = {"command": command, "environment": environment()}
+        made = {"command": _command(sys.orig_argv), "environment": environment()}
         record = {"config": asked, "resolved": resolved, **fingerprints, "tables": list(tables), **made}
     if record != stored:
         write_atomically(workdir / "config.json", json.dumps(record, indent=2) + "\n")
@@ -160,7 +159,7 @@ def read_record(workdir: Path) -> RunRecord:
 
 
 def read_facts(workdir: Path) -> dict[str, Any]:
-    """Return what `config.json` says of how a run was made: `config`, `command`, `environment`.
+    """Return how a run was made: `config`, `command` and `environment` of its `config.json`.
 
     Raises:
         UserError: there is no run.
@@ -187,6 +186,16 @@ def read_split(workdir: Path) -> tuple[Metadata, np.ndarray]:
     if not set(part.values()) <= set(splits.PARTITIONS):
         raise UserError(f"{path}: expected a column split of {', '.join(splits.PARTITIONS)}, got others; restore it.")
     return metadata, np.array([part[i] for i in metadata.image_id.tolist()])
+
+
+def _command(words: Sequence[str]) -> str:
+    """Return the command line of a process as somebody would type it again.
+
+    Args:
+        words: as in `sys.orig_argv`: the interpreter first, and of an installed program its whole path.
+    """
+    is_program = len(words) > 1 and Path(words[1]).name == "hamjax"
+    return shlex.join(["hamjax", *words[2:]] if is_program else ["python", *words[1:]])
 
 
 def _read_run(workdir: Path) -> dict[str, Any]:

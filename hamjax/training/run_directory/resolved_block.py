@@ -5,7 +5,7 @@ starting weights their `origin` and `sha256`. The rest may change when a run is 
 `num_threads`, `eval_batch_size`, `device`, `devices`, `processes`. They are in `starts`, a list: a start with other
 values than the one before is added, so the list tells on what all of a run was computed.
 
-A run of an earlier version has no such block and goes on without: how it began is not known.
+A run of an earlier version has no such block and is resumed without one: how it began is not known.
 """
 
 from collections.abc import Mapping

@@ -59,7 +59,7 @@ class Experiment:
         return put_replicated(create_train_state(variables, self.tx, ema=self.config.train.ema_decay > 0), self.mesh)
 
     def frozen_at(self, step: int) -> str:
-        """Return what of the network the step after `step` leaves as it is."""
+        """Return which layers are frozen in the step that follows `step`: `none`, `bn` or `backbone`."""
         return frozen_at(self.config, step // self.plan.steps_per_epoch)
 
     def train_source(self) -> TrainSource:
@@ -95,11 +95,11 @@ class Experiment:
         return schedule_of(self.config, self.plan.steps_per_epoch, self.plan.num_steps)
 
     def identity(self) -> dict[str, Any]:
-        """Return what a checkpoint of this run is recognised by."""
+        """Return the values that a checkpoint of this run must hold."""
         return run_identity(self.config, **self.fingerprints())
 
     def fingerprints(self) -> dict[str, str]:
-        """Return what the data and the split are recognised by."""
+        """Return the fingerprints of the data and the split."""
         split = splits.fingerprint(self.dataset.metadata, self.plan.split)
         return {"data_fingerprint": self.dataset.fingerprint, "split_fingerprint": split}
 
@@ -112,7 +112,7 @@ class Experiment:
         return lesions.leak_meter(self.dataset.metadata, self.plan.split)
 
     def facts(self, variables: Variables) -> dict[str, Any]:
-        """Return what a report says of the set-up."""
+        """Return the facts of the set-up that a report holds."""
         facts = run_facts(self.config, self.dataset.metadata, self.plan.split, self.dataset.fingerprint, variables)
         sampling = {
             "epoch_counts": dict(zip(CLASSES, self.plan.counts.tolist(), strict=True)),
@@ -130,7 +130,7 @@ class Experiment:
 def run_facts(
     config: Config, metadata: Metadata, split: np.ndarray, data_fingerprint: str, variables: Variables
 ) -> dict[str, Any]:
-    """Return what a report says of a run's set-up: see `Experiment`."""
+    """Return the facts of a set-up that need no images and no plan; see `Experiment.facts`."""
     return {
         "model": config.model.name,
         "strategy": str(config.sampling.strategy),

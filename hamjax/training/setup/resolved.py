@@ -41,7 +41,7 @@ class Resolved:
         """Return the block `resolved` of `config.json`; see `hamjax.training.run_directory.record`.
 
         Args:
-            weights: `origin` and `sha256` of what the run begins from; None if it goes on from a checkpoint.
+            weights: `origin` and `sha256` of what the run begins from; None if it resumes from a checkpoint.
         """
         start = dataclasses.asdict(self)
         settled = {name: start.pop(name) for name in ("compute_dtype", "input_scale", "checkpoint")}
