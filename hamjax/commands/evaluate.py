@@ -6,7 +6,8 @@
 
 Writes the files of `report/`: <split>.json, predictions_<split>.csv, figures, index.html. For images from elsewhere
 <split> is `external`, and submission_external.csv is for the ISIC 2018 task 3 scorer; the labels may have its one-hot
-layout, that of HAM10000_metadata.csv, or the columns image,label.
+layout, that of ISIC 2019, the ISIC Archive or HAM10000_metadata.csv, or the columns image,label. Without labels, an
+image's folder is its class (mel/1.jpg).
 """
 
 import argparse
@@ -36,14 +37,14 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--out", required=True, type=user_path, help="folder for the report")
     parser.add_argument("--images", type=user_path, help="a folder of images from elsewhere, of any size")
-    parser.add_argument("--labels", type=user_path, help="their table")
+    parser.add_argument("--labels", type=user_path, help="their table; default: each folder is named by its class")
     parser.add_argument("--source-dir", help="where the images of the run are now, if they have moved")
     parser.add_argument("--data-dir", help="where the prepared data is now, if it has moved")
     parser.add_argument("--distributed", default="auto", help="as --config.runtime.distributed, to share the work")
     args = parser.parse_args(words)
     # Without labels there is nothing to score, and labels of the run's own images are in its data.
-    if (args.images is None) != (args.labels is None):
-        parser.error("expected --images and --labels together, got one of them")
+    if args.labels and not args.images:
+        parser.error("--labels: expected --images beside it, got none")
     if args.images and (args.split or args.source_dir or args.data_dir):
         parser.error(
             "--images: expected no --split, --source-dir or --data-dir beside it; they are of the run's own data"

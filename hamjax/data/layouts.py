@@ -7,7 +7,7 @@ metadata, and tables that name lesions alone.
 import dataclasses
 import enum
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hamjax.data.classes import CLASSES
 from hamjax.data.image_names import image_id_of
@@ -85,8 +85,16 @@ def is_one_hot(columns: Sequence[str]) -> bool:
     return "image" in columns and needed <= set(columns) and bool({"AKIEC", "AK"} & set(columns))
 
 
-def read_labels_of(layout: Layout, rows: Sequence[Row], where: str) -> Labels:
+def read_labels_of(
+    layout: Layout, rows: Sequence[Row], where: str, id_of: Callable[[str], str] = image_id_of
+) -> Labels:
     """Read the rows of a table that names diagnoses.
+
+    Args:
+        layout: of the table.
+        rows: as they are.
+        where: what it is called in messages.
+        id_of: gives the id of an image from its cell.
 
     Raises:
         UserError: it lacks a column, or a row of a one-hot table is not one-hot.
@@ -96,9 +104,10 @@ def read_labels_of(layout: Layout, rows: Sequence[Row], where: str) -> Labels:
             f"{where}: expected the columns lesion_id, image_id, dx, got {', '.join(rows[0])}; "
             f"missing: {', '.join(missing)}. Use the published HAM10000_metadata.csv."
         )
-    read = {Layout.ONE_HOT: from_one_hot, Layout.ARCHIVE: _from_archive}.get(layout)
+    read = {Layout.ONE_HOT: _from_one_hot, Layout.ARCHIVE: _from_archive}.get(layout)
     labels = read(rows, where) if read else Labels([dict(row) for row in rows], {})
-    return Labels([_tidy(row) for row in labels.rows], labels.outside)
+    outside = {id_of(name): diagnosis for name, diagnosis in labels.outside.items()}
+    return Labels([_tidy(row, id_of) for row in labels.rows], outside)
 
 
 def lesions_of(rows: Sequence[Row]) -> dict[str, Row]:
@@ -108,7 +117,7 @@ def lesions_of(rows: Sequence[Row]) -> dict[str, Row]:
     return {row["image_id"]: row for row in tidy if row["lesion_id"]}
 
 
-def from_one_hot(rows: Sequence[Row], where: str) -> Labels:
+def _from_one_hot(rows: Sequence[Row], where: str) -> Labels:
     """Add `image_id` and `dx` to the rows of a one-hot ground truth.
 
     Raises:
@@ -127,7 +136,7 @@ def from_one_hot(rows: Sequence[Row], where: str) -> Labels:
         if dx := ONE_HOT_CODES[code]:
             inside.append(row | {"image_id": row["image"], "dx": dx})
         else:
-            outside[image_id_of(row["image"])] = code
+            outside[row["image"]] = code
     return Labels(inside, outside)
 
 
@@ -153,8 +162,8 @@ def with_lesions(
     return [row | {"lesion_id": lesion or row["image_id"]} for row, lesion in zip(rows, found, strict=True)]
 
 
-def _tidy(row: Row) -> Row:
-    image_id, lesion = image_id_of(row["image_id"]), row.get("lesion_id", "")
+def _tidy(row: Row, id_of: Callable[[str], str] = image_id_of) -> Row:
+    image_id, lesion = id_of(row["image_id"]), row.get("lesion_id", "")
     if is_nothing(lesion):
         lesion = ""
     elif lesion == row["image_id"]:
@@ -168,7 +177,7 @@ def _from_archive(rows: Sequence[Row], where: str) -> Labels:
     for row in rows:
         dx, words = _diagnosis(row)
         if not dx:
-            outside[image_id_of(row["isic_id"])] = words
+            outside[row["isic_id"]] = words
             continue
         described = {
             "image_id": row["isic_id"],

@@ -5,6 +5,7 @@ therefore looks like one in which every lesion has one image, and is told apart 
 """
 
 import dataclasses
+import re
 
 import numpy as np
 
@@ -22,6 +23,7 @@ NEAR_DUPLICATES = (
     (27162, 29061), (24602, 32283), (29625, 24629), (30000, 31392), (24437, 31299), (33374, 33417),
 )  # fmt: skip
 
+ARCHIVE_ID = re.compile(r"(ISIC_\d{7})(_downsampled)?$")
 Leaks = dict[str, dict[str, int | None]]
 
 
@@ -116,7 +118,7 @@ def overlap(tested: Metadata, metadata: Metadata, split: np.ndarray) -> tuple[np
     learned, run_known = split != TEST, known_lesions(metadata.image_id, metadata.lesion_id)
     # A copy of the data set from elsewhere may have no lesion ids; for images that the run knows, the run has them.
     row = {image: i for i, image in enumerate(metadata.image_id.tolist())}
-    rows = np.array([row.get(image, -1) for image in tested.image_id.tolist()])
+    rows = np.array([row.get(image, row.get(_archive_id(image), -1)) for image in tested.image_id.tolist()])
     lesion_id = np.where(rows < 0, tested.lesion_id, metadata.lesion_id[rows])
     known = np.where(rows < 0, known_lesions(tested.image_id, tested.lesion_id), run_known[rows])
     tested = dataclasses.replace(tested, lesion_id=lesion_id)
@@ -124,3 +126,9 @@ def overlap(tested: Metadata, metadata: Metadata, split: np.ndarray) -> tuple[np
     groups = lesion_groups(Metadata(**columns))
     seen = np.isin(groups[: len(tested)], groups[len(tested) :][learned])
     return np.where(seen, lesion_id, ""), known & run_known[learned].all()
+
+
+def _archive_id(image_id: str) -> str:
+    """Return the id of the ISIC Archive at the end of another; ISIC 2019 has smaller copies under a longer name."""
+    match = ARCHIVE_ID.search(image_id)
+    return match[1] if match else image_id

@@ -29,12 +29,20 @@ def read_table(path: Path) -> list[Row]:
     Raises:
         UserError: there is no such file; otherwise see `parse_table`.
     """
+    return parse_table(read_content(path), str(path))
+
+
+def read_content(path: Path) -> bytes:
+    """Read a file that is to be a table, up to what `parse_table` refuses.
+
+    Raises:
+        UserError: there is no such file.
+    """
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_TABLE_BYTES + 1)
+            return file.read(MAX_TABLE_BYTES + 1)
     except OSError as error:
         raise UserError(f"{path}: expected a table (.csv), got {error.strerror}; name an existing file.") from error
-    return parse_table(content, str(path))
 
 
 def parse_table(content: bytes, where: str) -> list[Row]:

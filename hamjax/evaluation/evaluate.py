@@ -107,7 +107,7 @@ def evaluate_run(
 def evaluate_external(
     workdirs: Workdirs,
     images: str | Path,
-    labels: str | Path,
+    labels: str | Path | None = None,
     *,
     checkpoint: str | None = None,
     tta: str | None = None,
@@ -118,7 +118,7 @@ def evaluate_external(
     Args:
         workdirs: see `Ensemble`; several may differ in anything.
         images: see `read_external`.
-        labels: see `hamjax.data.external.read_labels`.
+        labels: a table, see `hamjax.data.external_labels.read_labels`; without one, folders named by class.
         checkpoint: see `Ensemble`.
         tta: see `Ensemble`.
         say: takes a line for the user: the overlap with what was trained on, before any score.

@@ -1,5 +1,6 @@
 """A test set from elsewhere: every layout is read alike, nothing is dropped in silence, nonsense is refused."""
 
+import hashlib
 import io
 import zipfile
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 from PIL import Image
 
 from hamjax.data.classes import CLASSES
-from hamjax.data.external import read_external, read_labels
+from hamjax.data.external import read_external
+from hamjax.data.external_labels import read_labels
 from hamjax.data.lesions import overlap
 from hamjax.data.metadata import from_rows
 from hamjax.data.preparation.images import decode, resize
@@ -30,10 +32,12 @@ def test_every_layout_gives_the_same_images_and_names_the_corrupt(
     drawn: tuple[Path, Labels], tmp_path: Path, layout: str
 ) -> None:
     folder, labels = drawn
-    external = read_external(folder, write_labels(tmp_path / "labels.csv", layout, labels))
+    table = write_labels(tmp_path / "labels.csv", layout, labels)
+    external = read_external(folder, table)
     assert external.facts == {
-        "layout": layout, "labelled": COUNT + 2, "scored": COUNT, "unreadable": list(CORRUPT),
+        "layout": layout, "labelled": COUNT + 2, "scored": COUNT, "unreadable": list(CORRUPT), "outside": {},
         "without_image": [], "unlabelled": [], "weightless": [], "fingerprint": external.facts["fingerprint"],
+        "table": {"place": str(table), "rows": COUNT + 2, "sha256": hashlib.sha256(table.read_bytes()).hexdigest()},
     }  # fmt: skip
     assert external.metadata.image_id.tolist() == [image_id for image_id, _ in labels[:COUNT]]
     assert [CLASSES[k] for k in external.metadata.label] == [dx for _, dx in labels[:COUNT]]
@@ -97,9 +101,9 @@ def test_all_columns_of_ham10000_are_kept(tmp_path: Path) -> None:
     table.write_text(
         "image_id,lesion_id,dx,age,sex,localization,dataset\nA.JPG,L1,MEL,70,female,back,there\nB,,nv,,,,\n"
     )
-    layout, metadata = read_labels(table)
-    assert layout == "ham10000"
-    assert [row | {"age": str(row["age"])} for row in metadata.rows()] == [
+    labels = read_labels(table)
+    assert labels.layout == "ham10000"
+    assert [row | {"age": str(row["age"])} for row in labels.metadata.rows()] == [
         {"image_id": "A", "lesion_id": "L1", "label": 4, "age": "70.0", "dx_type": "unknown", "sex": "female",
          "localization": "back", "dataset": "there", "dx": "mel"},
         {"image_id": "B", "lesion_id": "B", "label": 5, "age": "nan", "dx_type": "unknown", "sex": "unknown",
@@ -116,7 +120,7 @@ def test_all_columns_of_ham10000_are_kept(tmp_path: Path) -> None:
         ("image,label\nA,\n", r"A \(''\)"),
         ("image_id,dx,lesion_id\nA,nv,L\nB,mel,L\n", r"one diagnosis a lesion.* L \(mel and nv\)"),
         ("image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\nA,1,1,0,0,0,0,0\n", "row of A"),
-        ("file,label\nA,nv\n", "expected the columns image_id,dx or image,label or image,AKIEC"),
+        ("file,label\nA,nv\n", "expected the columns image_id,dx or image,label or isic_id,diagnosis or image,AKIEC"),
         ("\n\n\n", "a header and rows"),
         (None, "expected a table"),
     ],

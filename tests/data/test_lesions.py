@@ -48,6 +48,17 @@ def test_a_leak_that_is_not_found_is_not_excluded_where_any_lesion_is_unknown() 
     assert found["nv"] == {"test": 1, "leaked": 1, "val": 1, "val_leaked": None}
 
 
+def test_an_overlap_is_found_under_longer_names() -> None:
+    run, split = _table(ISIC_0024306="L1", ISIC_0024307="L2", ISIC_0024308="L3"), np.array(["train", "val", "test"])
+    names = ("ISIC_0024306_downsampled", "b/ISIC_0024307", "b/ISIC_0024308", "ISIC_00243060")
+    lesion, certain = overlap(_table(**dict(zip(names, names, strict=True))), run, split)
+    found = dict(zip(sorted(names), zip(lesion.tolist(), certain.tolist(), strict=True), strict=True))
+    assert found["ISIC_0024306_downsampled"] == ("L1", True)
+    assert found["b/ISIC_0024307"] == ("L2", True)
+    assert found["b/ISIC_0024308"] == ("", True)
+    assert found["ISIC_00243060"] == ("", False)
+
+
 def test_an_overlap_is_excluded_only_where_all_lesions_are_known() -> None:
     split = np.array(["train", "val", "test"])
     known, unknown = _table(a="L1", b="L2", c="L3"), _table(a="L1", b="b", c="c")

@@ -266,7 +266,8 @@ def test_averaged_logits_keep_the_mean_where_probabilities_vanish() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--images", "x"), "--images and --labels together"),
+        (("--labels", "x"), "--labels: expected --images beside it"),
+        (("--images", "x"), "x: expected a folder of images"),
         (("--images", "x", "--labels", "y", "--split", "val"), "beside it"),
         (("--images", "nowhere", "--labels", "y.csv"), "y.csv: expected a table"),
         (("--checkpoint", "last,first"), "expected last, best or a step, got 'first'"),

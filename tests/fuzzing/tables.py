@@ -12,7 +12,7 @@ from hamjax.config import Config, make_config
 from hamjax.data import lesions, splits
 from hamjax.data.classes import CLASSES
 from hamjax.data.demographics import demographics
-from hamjax.data.external import read_labels
+from hamjax.data.external_labels import read_labels
 from hamjax.data.metadata import Metadata
 from hamjax.data.sources.folder import LocalSource
 from hamjax.data.sources.synthetic import SyntheticSource

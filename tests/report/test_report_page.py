@@ -204,6 +204,12 @@ def test_an_external_set_names_what_was_left_out_and_what_overlaps() -> None:
     block = Reader(page(_full(external=external_overlap()))).block("external")
     for said in ("ISIC_0000001, ISIC_0000002", "ISIC_0035068", "ISIC_0024306", "image and lesion id"):
         assert said in block
+    others = external_overlap() | {
+        "outside": {"B": "SCC", "C": "UNK", "D": "SCC"}, "table": {"place": "<a>.csv", "rows": 60, "sha256": "ab" * 32},
+    }  # fmt: skip
+    block = Reader(page(_full(external=others))).block("external")
+    for said in ("3 (SCC 2, UNK 1): B, C, D", "<a>.csv: 60 rows", "ab" * 32):
+        assert said in block
     unchecked = external_overlap() | {"overlap": None}
     assert "not recorded" in Reader(page(_full(external=unchecked))).block("external")
 

@@ -1,7 +1,7 @@
 """Images from a local copy, in any layout that people have it in: see `hamjax/data/README.md`."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,18 @@ class ImageFolder:
     Args:
         root: the folder, or an archive.
         entries: what was found there; searched for if not given.
+        name_of: gives the id of a file.
 
     Raises:
         UserError: there is no such folder, no image, or a broken archive.
     """
 
-    def __init__(self, root: Path, entries: Sequence[Entry] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        entries: Sequence[Entry] | None = None,
+        name_of: Callable[[Entry], str] = lambda entry: image_id_of(entry.place.name),
+    ) -> None:
         if entries is None:
             require_there(root)
             entries = find_entries(root, IMAGE_SUFFIXES)
@@ -37,7 +43,7 @@ class ImageFolder:
         self._others: dict[str, list[Entry]] = {}
         for entry in entries:
             if entry.place.suffix.lower() in IMAGE_SUFFIXES:
-                image_id = image_id_of(entry.place.name)
+                image_id = name_of(entry)
                 if self._entries.setdefault(image_id, entry) is not entry:
                     self._others.setdefault(image_id, []).append(entry)
         if not self._entries:

@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from hamjax.data.classes import PAPER_ORDER
+from hamjax.data.external import describe_outside
 from hamjax.report.evidence import Block, Evidence, Section
 from hamjax.report.markup import NOT_RECORDED, NOTHING, facts, grouped_table, note, paragraph, picture, table
 from hamjax.report.terminal import NOT_KNOWN, as_known, with_total
@@ -202,6 +203,12 @@ def _external(external: Mapping[str, Any]) -> Markup:
     overlap = external.get("overlap")
     rows: dict[str, object] = {"layout of the labels": external["layout"]}
     rows |= {f"images {key}": external[key] for key in ("labelled", "scored")}
+    if table_ := external.get("table"):
+        rows["labels read from"] = Markup("{}: {:,} rows, SHA-256 <code>{}</code>").format(
+            table_["place"], table_["rows"], table_["sha256"]
+        )
+    if outside := external.get("outside"):
+        rows["outside the seven classes, left out"] = describe_outside(outside)
     for key in ("unreadable", "without_image", "unlabelled"):
         names = external.get(key, [])
         rows[key.replace("_", " ")] = f"{len(names)}: {', '.join(names)}" if names else "none"
