@@ -40,6 +40,7 @@ from hamjax.training.run_directory.checkpoints import Checkpoints
 from hamjax.training.run_directory.finished import read_summary
 from hamjax.training.run_directory.lock import run_lock
 from hamjax.training.run_directory.record import (
+    read_origin,
     require_own,
     require_same_data,
     require_same_dtype,
@@ -47,6 +48,7 @@ from hamjax.training.run_directory.record import (
 )
 from hamjax.training.setup.experiment import Experiment, build_experiment
 from hamjax.training.setup.network import locate_weights, require_fitting, weights_fingerprint, weights_origin
+from hamjax.training.setup.resolved import starting_weights
 from hamjax.training.state import TrainState
 from hamjax.training.validation import Validate, Validation
 
@@ -200,6 +202,8 @@ def _set_up(config: Config, workdir: Path, *, fresh: bool) -> tuple[Experiment, 
     with all_or_none():
         # Before the data, which takes longer to find out about. A run that resumes has its values in a checkpoint.
         file = locate_weights(config) if fresh else None
+        origin = weights_origin(config) if fresh else read_origin(workdir) or starting_weights(config)
+        print(f"weights: {'' if fresh else 'those of a checkpoint; the run began from '}{origin}")
         experiment = build_experiment(config)
         state = experiment.initial_state(file)
     require_usable(config.train.steps_per_dispatch, experiment.plan.steps_per_epoch, experiment.plan.num_steps)
@@ -212,7 +216,7 @@ def _set_up(config: Config, workdir: Path, *, fresh: bool) -> tuple[Experiment, 
     with all_or_none():
         if fresh:
             values = local_copy((state.params, state.batch_stats))
-            weights = {"origin": weights_origin(config), "sha256": weights_fingerprint(*values)}
+            weights = {"origin": origin, "sha256": weights_fingerprint(*values)}
         else:
             require_same_dtype(workdir, config, experiment.resolved.compute_dtype)
         require_same_data(workdir, experiment.fingerprints())

@@ -10,18 +10,12 @@ from hamjax.runtime.errors import UserError, expected_one_of, nearest
 # Section 4.3 of the paper; learning rates of the transfer networks are not given there
 # ("a small learning rate"): 1e-4 is what public code of that time used for them.
 TRANSFER: dict[str, Any] = {
-    "model.weights": "imagenet",
     "optimizer.name": "rmsprop",
     "optimizer.learning_rate": 1e-4,
     "train.epochs": 30,
 }
 MODELS: dict[str, dict[str, Any]] = {
-    "cnn": {
-        "model.weights": "random",
-        "optimizer.name": "adam",
-        "optimizer.learning_rate": 1e-3,
-        "train.epochs": 50,
-    },
+    "cnn": {},  # the defaults are its recipe
     "resnet50": TRANSFER,
     "inceptionv3": TRANSFER,
     "densenet201": TRANSFER,

@@ -109,8 +109,13 @@ class ModelConfig:
     """The network (paper, 4.3)."""
 
     name: str = key("cnn", "the network", choices=("cnn", "resnet50", "inceptionv3", "densenet201"))
-    # Never a fallback: a run that cannot have its weights stops.
-    weights: str = key("random", "initial weights: imagenet (Keras's official ones), random, or a file", is_path=True)
+    # By the network, so that none of the three starts from random weights unless that is asked for. Random ones are
+    # never a fallback: a run that cannot have its weights stops.
+    weights: str = key(
+        "auto", "initial weights: imagenet (Keras's official ones), random, or a file; auto: random for the cnn, else "
+        "imagenet",
+        is_path=True,
+    )  # fmt: skip
     # The parameter counts in the paper are those of a fully trained network.
     trainable: str = key("all", "which layers are trained", choices=("all", "head"))
     freeze_epochs: int = key(0, "epochs at the start that train only the head", least=0)

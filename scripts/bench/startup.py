@@ -92,7 +92,7 @@ def _start_ours(args: argparse.Namespace, mark: Callable[[str], None]) -> None:
     import jax.numpy as jnp
 
     import hamjax.commands.training_run  # noqa: F401  the whole program, as users start it
-    from hamjax.config.recipes import MODELS
+    from hamjax.config.recipes import make_config
     from hamjax.models.initialization import init_variables
     from hamjax.models.registry import create_model
     from hamjax.runtime.compiler import compiler_options
@@ -103,7 +103,7 @@ def _start_ours(args: argparse.Namespace, mark: Callable[[str], None]) -> None:
     from hamjax.training.step import StepSettings, compile_train_step, make_train_step
 
     mark("imports")
-    model, tx = create_model(args.model), make_optimizer(MODELS[args.model]["optimizer.name"])
+    model, tx = create_model(args.model), make_optimizer(make_config(model=args.model, strategy="s1").optimizer.name)
     variables = init_variables(model, image_size=args.image_size, seed=0)
     mark("init")
     state = create_train_state(variables, tx)
@@ -120,11 +120,14 @@ def _start_textbook(args: argparse.Namespace, mark: Callable[[str], None]) -> No
     import jax.numpy as jnp
 
     from bench.textbook import make_network, make_step
-    from hamjax.config.recipes import MODELS
+    from hamjax.config.recipes import make_config
     from hamjax.training.optimizers import make_optimizer
 
     mark("imports")
-    model, tx = make_network(args.model, "float32"), make_optimizer(MODELS[args.model]["optimizer.name"])
+    model, tx = (
+        make_network(args.model, "float32"),
+        make_optimizer(make_config(model=args.model, strategy="s1").optimizer.name),
+    )
     init = jax.jit(functools.partial(model.init, train=False))
     image = jnp.ones((1, args.image_size, args.image_size, 3))
     variables = {"batch_stats": {}} | dict(jax.block_until_ready(init(jax.random.key(0), image)))

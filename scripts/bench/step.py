@@ -30,7 +30,7 @@ from bench.measure import in_turn, rate, ratio, table, write_result
 from bench.ours import Ours
 from bench.roof import measure_roof
 from bench.textbook import Textbook
-from hamjax.config.recipes import MODELS
+from hamjax.config.recipes import make_config
 from hamjax.models.initialization import init_variables
 from hamjax.models.registry import MODEL_SPECS, create_model
 
@@ -47,9 +47,9 @@ def main() -> None:
     dtype = args.dtype if args.dtype != "auto" else "float32" if jax.default_backend() == "cpu" else "bfloat16"
     if args.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", args.compilation_cache)
-    recipe = MODELS[args.model]
+    recipe = make_config(model=args.model, strategy="s1").optimizer
     # A tenth of the recipe's rate: steps take as long, and roundings grow less.
-    common = {"optimizer": recipe["optimizer.name"], "learning_rate": recipe["optimizer.learning_rate"] / 10}
+    common = {"optimizer": recipe.name, "learning_rate": recipe.learning_rate / 10}
     make = Factory(args.model, args.batch_size, args.image_size, common)
     # BatchNorm over a few values is chaotic: at the full rate five steps of ResNet50 part even in float64.
     slow = common | {"learning_rate": common["learning_rate"] / 100}

@@ -25,6 +25,7 @@ from hamjax.training.mixing import MIXES
 from hamjax.training.optimizers import OPTIMIZERS
 from hamjax.training.schedules import SCHEDULES
 from hamjax.training.setup.network import require_fitting
+from hamjax.training.setup.resolved import starting_weights
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FILE_NAMES = {"cnn": "cnn", "resnet50": "resnet50", "inceptionv3": "inceptionv3", "densenet201": "densenet"}
@@ -98,7 +99,8 @@ def test_recipes_are_the_papers() -> None:
     for model in MODELS:
         config = make_config(model=model, strategy="s5")
         epochs, optimizer, weights = (50, "adam", "random") if model == "cnn" else (30, "rmsprop", "imagenet")
-        assert (config.train.epochs, config.optimizer.name, config.model.weights) == (epochs, optimizer, weights)
+        assert (config.train.epochs, config.optimizer.name, starting_weights(config)) == (epochs, optimizer, weights)
+        assert config.model.weights == Config().model.weights == "auto"
         assert (config.train.global_batch_size, config.data.image_size, config.data.split) == (16, 224, "paper")
 
 

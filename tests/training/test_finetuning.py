@@ -219,6 +219,6 @@ def test_images_too_small_for_a_network_are_refused(tmp_path: Path, name: str, s
 
 def test_a_weights_file_that_is_not_there_is_said_before_anything_else(tmp_path: Path) -> None:
     config = hamjax.make_config(model="resnet50", strategy="s1", model__weights=str(tmp_path / "none.h5"))
-    with pytest.raises(UserError, match="expected imagenet, random or a file"):
+    with pytest.raises(UserError, match="expected auto, imagenet, random or a file"):
         hamjax.train(config, tmp_path / "run")
     assert not (tmp_path / "data").exists()

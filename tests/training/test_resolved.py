@@ -114,6 +114,31 @@ def test_the_origin_of_weights_names_a_file_with_its_hash(tmp_path: Path) -> Non
     assert weights_origin(config) == f"{tmp_path}/mine.h5, SHA-256 {hashlib.sha256(b'abc').hexdigest()}"
 
 
+def test_weights_follow_the_network_and_the_start_says_where_they_come_from(
+    tiny: Tiny, unfinished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Config()
+    assert weights_origin(config) == "random, seed 0"
+    config.model.name = "densenet201"  # as with --config.model.name on top of the CNN's config
+    assert weights_origin(config).startswith("densenet201_weights_tf_dim_ordering_tf_kernels_notop.h5, MD5 ")
+    hamjax.train(tiny(train__max_steps=1), tmp_path / "new")
+    assert "\nweights: random, seed 0\n" in capsys.readouterr().out
+    hamjax.train(tiny(), unfinished)
+    assert "\nweights: those of a checkpoint; the run began from random, seed 0\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("began", "now"), [("random", "auto"), ("auto", "random")])
+def test_a_run_goes_on_whether_its_weights_were_named_or_followed(
+    tiny: Tiny, unreported: Path, began: str, now: str
+) -> None:
+    record = _record(unreported)
+    record["config"]["model"]["weights"] = began
+    (unreported / "config.json").write_text(json.dumps(record))
+    require_own(unreported, tiny(model__weights=now))
+    with pytest.raises(UserError, match=f"model.weights \\('{began}' there, 'other.npz' now\\)"):
+        require_own(unreported, tiny(model__weights="other.npz"))
+
+
 def test_a_resumed_run_adds_a_start_where_something_changed(tiny: Tiny, unfinished: Path) -> None:
     before = _record(unfinished)
     config = tiny(data__num_threads=0, train__steps_per_dispatch=2, eval__batch_size=16)

@@ -48,11 +48,17 @@ def _network(evidence: Evidence) -> Markup:
             "input": None if size is None else f"{size}x{size} pixels, RGB",
             "output": f"a probability for each of {len(PAPER_ORDER)} classes; the highest is predicted",
             "parameters": None if total is None else f"{total:,}, of them {trained:,} trained",
-            "starts from weights": evidence.setting("model.weights"),
+            "starts from weights": _weights(evidence),
             "head": evidence.setting("model.head"),
             "seed": summary.get("seed"),
         },
     )
+
+
+def _weights(evidence: Evidence) -> Any:
+    """Return where the starting weights came from; of a run of an earlier version, what was asked for."""
+    resolved = evidence.summary.get("resolved", {})
+    return resolved.get("weights", {}).get("origin") or evidence.setting("model.weights")
 
 
 def _preprocessing(evidence: Evidence) -> Markup:

@@ -28,6 +28,7 @@ from hamjax.runtime.errors import UserError, name_some
 from hamjax.runtime.files import write_atomically
 from hamjax.training.run_directory import resolved_block
 from hamjax.training.run_directory.identity import run_identity
+from hamjax.training.setup.resolved import starting_weights
 
 # What config.json must hold, and what it may.
 NEEDED = {"config": dict, "data_fingerprint": str, "split_fingerprint": str}
@@ -57,6 +58,8 @@ def require_own(workdir: Path, config: Config) -> None:
     if stored is None:
         return
     began = Config.from_dict(stored["config"])
+    if starting_weights(began) == starting_weights(config):  # auto and what it stands for are one run
+        began.model.weights = config.model.weights
     if "resolved" in stored:  # auto and what came of it are one run; what it is now is known once the devices are
         came = stored["resolved"]["compute_dtype"]
         began.model.compute_dtype = "auto" if config.model.compute_dtype == "auto" else came
@@ -159,13 +162,18 @@ def read_record(workdir: Path) -> RunRecord:
 
 
 def read_facts(workdir: Path) -> dict[str, Any]:
-    """Return how a run was made: `config`, `command` and `environment` of its `config.json`.
+    """Return how a run was made: `config`, `resolved`, `command` and `environment` of its `config.json`.
 
     Raises:
         UserError: there is no run.
     """
     record = _read_run(workdir)
-    return {name: record[name] for name in ("config", *DESCRIPTIVE) if name in record}
+    return {name: record[name] for name in ("config", "resolved", *DESCRIPTIVE) if name in record}
+
+
+def read_origin(workdir: Path) -> str | None:
+    """Return where the weights came from that a run began with, if `config.json` says so."""
+    return (_read(workdir) or {}).get("resolved", {}).get("weights", {}).get("origin")
 
 
 def read_split(workdir: Path) -> tuple[Metadata, np.ndarray]:

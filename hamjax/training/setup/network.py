@@ -16,7 +16,7 @@ from hamjax.models.pretrained.official_files import FILES, published_weights
 from hamjax.models.registry import MODEL_SPECS, create_model
 from hamjax.runtime.errors import UserError
 from hamjax.runtime.say import Say
-from hamjax.training.setup.resolved import Resolved
+from hamjax.training.setup.resolved import Resolved, starting_weights
 
 
 def require_fitting(config: Config) -> None:
@@ -34,7 +34,7 @@ def require_fitting(config: Config) -> None:
     if spec.pretrained:
         return
     wanted = {
-        f"model.weights={chosen.weights}": chosen.weights != "random",
+        f"model.weights={chosen.weights}": starting_weights(config) != "random",
         f"model.input_scale={chosen.input_scale}": chosen.input_scale != "unit",
         f"model.trainable={chosen.trainable}": chosen.trainable != "all",
         f"model.freeze_epochs={chosen.freeze_epochs}": chosen.freeze_epochs > 0,
@@ -66,14 +66,14 @@ def locate_weights(config: Config, say: Say = print) -> Path | None:
     Raises:
         UserError: there is no such file, or it cannot be fetched.
     """
-    weights = config.model.weights
+    weights = starting_weights(config)
     if weights == "random":
         return None
     if weights == "imagenet":
         return published_weights(config.model.name, say=say)
     if not Path(weights).is_file():
         raise UserError(
-            f"model.weights={weights}: expected imagenet, random or a file, got none of that name; "
+            f"model.weights={weights}: expected auto, imagenet, random or a file, got none of that name; "
             "check --config.model.weights."
         )
     return Path(weights)
@@ -100,7 +100,7 @@ def weights_origin(config: Config) -> str:
     Raises:
         UserError: the file can no longer be read.
     """
-    weights = config.model.weights
+    weights = starting_weights(config)
     if weights == "random":
         return f"random, seed {config.train.seed}"
     if weights == "imagenet":

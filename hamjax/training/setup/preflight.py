@@ -21,6 +21,7 @@ from hamjax.training.run_directory.finished import read_summary
 from hamjax.training.run_directory.record import require_own
 from hamjax.training.setup.network import require_fitting
 from hamjax.training.setup.plan import data_request, look_ahead_at_data
+from hamjax.training.setup.resolved import starting_weights
 
 
 class State(enum.StrEnum):
@@ -82,7 +83,7 @@ def _data(config: Config) -> Iterator[tuple[State, str]]:
 
 
 def _weights(config: Config, workdir: Path) -> Iterator[tuple[State, str]]:
-    name, weights = config.model.name, config.model.weights
+    name, weights = config.model.name, starting_weights(config)
     # A resumed run reads its weights from the checkpoint, so the file may be gone.
     if _last_step(workdir) is not None:
         yield State.THERE, "in the checkpoint"

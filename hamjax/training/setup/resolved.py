@@ -78,5 +78,10 @@ def resolve(config: Config) -> Resolved:
     )
 
 
+def starting_weights(config: Config) -> str:
+    """Return what a run starts from: `imagenet`, `random`, or a file."""
+    return _unless_auto(config.model.weights, "imagenet" if MODEL_SPECS[config.model.name].pretrained else "random")
+
+
 def _unless_auto(asked: str, automatic: str) -> str:
     return automatic if asked == "auto" else asked

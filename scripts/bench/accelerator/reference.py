@@ -23,7 +23,7 @@ import numpy as np
 
 from bench.batch import draw_batch
 from bench.ours import Ours
-from hamjax.config.recipes import MODELS
+from hamjax.config.recipes import make_config
 from hamjax.models.initialization import init_variables
 from hamjax.models.registry import create_model
 from hamjax.runtime.environment import environment
@@ -44,8 +44,8 @@ class Problem:
     def __init__(self, model: str, image_size: int, batch_size: int) -> None:
         self.batch = draw_batch(batch_size, image_size)
         self.variables = init_variables(create_model(model), image_size=image_size, seed=0)
-        self.optimizer: str = MODELS[model]["optimizer.name"]
-        self.rate: float = MODELS[model]["optimizer.learning_rate"]
+        recipe = make_config(model=model, strategy="s1").optimizer
+        self.optimizer, self.rate = recipe.name, recipe.learning_rate
         self.tolerance = TOLERANCE[model]
         self.slow_rate = self.rate * SLOWNESS[model]
         self.name = f"{model}_{image_size}px_batch{batch_size}"
