@@ -38,8 +38,8 @@ class DataConfig:
     # The paper makes a square of 600x450 without a word about the borders; the code of its time squashes.
     resize: str = key("squash", "squash the image to a square, or crop its centre", choices=("squash", "crop"))
     split: str = key(
-        "paper", "how lesions are divided into training, validation and test images",
-        choices=("paper", "honest", "fold0", "fold1", "fold2", "fold3", "fold4"),
+        "paper", "how lesions are divided into training, validation and test images; source: as its publisher did",
+        choices=("paper", "honest", "fold0", "fold1", "fold2", "fold3", "fold4", "source"),
     )  # fmt: skip
     split_seed: int = key(101, "seed of the split", least=0)  # 101: that of the public code of the paper's time
     stratify: bool = key(True, "split=paper: draw from each class, not from all at once")  # the paper does not say

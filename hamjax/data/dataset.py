@@ -39,6 +39,7 @@ def describe_tables(tables: Sequence[dict[str, Any]], outside: Mapping[str, str]
     """Return a line for each file that labels were read from, and one for the diagnoses of no class."""
     lines = [
         f"table {table['place']}: {table['layout']}, {table['rows']:,} rows, SHA-256 {table['sha256']}"
+        + (f"; {table['published']}" if "published" in table else "")
         for table in tables
     ]
     if outside:

@@ -13,9 +13,11 @@ import numpy as np
 from hamjax.data.classes import CLASSES
 from hamjax.data.lesions import TEST, TRAIN, VAL, duplicate_rows, lesion_groups
 from hamjax.data.metadata import Metadata
+from hamjax.runtime.errors import UserError
 
 PARTITIONS = (TRAIN, VAL, TEST)
-SPLITS = ("paper", "honest", "fold0", "fold1", "fold2", "fold3", "fold4")
+DRAWN = ("paper", "honest", "fold0", "fold1", "fold2", "fold3", "fold4")
+SPLITS = (*DRAWN, "source")
 
 
 def make_split(metadata: Metadata, name: str, *, seed: int = 101, stratify: bool = True) -> np.ndarray:
@@ -24,7 +26,7 @@ def make_split(metadata: Metadata, name: str, *, seed: int = 101, stratify: bool
     `paper` (its section 4.2: 7,809 / 1,103 / 1,103): validation and test are each 20%
     of the lesions that have a single image, everything else is trained on. `honest` is
     70/15/15 of all images. `fold0` to `fold4` test on a fifth each; half a fifth
-    validates, the rest trains.
+    validates, the rest trains. `source` keeps the parts that the publisher made, as DermaMNIST has them.
 
     Args:
         metadata: N images.
@@ -35,7 +37,12 @@ def make_split(metadata: Metadata, name: str, *, seed: int = 101, stratify: bool
 
     Returns:
         [N] of `train`, `val`, `test`.
+
+    Raises:
+        UserError: the source has no parts of its own, and `source` is asked for.
     """
+    if name == "source":
+        return _parts_of_source(metadata)
     rng = np.random.default_rng(seed)
     if name == "paper":
         return _paper(metadata, rng, stratify)
@@ -72,6 +79,17 @@ def split_csv(metadata: Metadata, split: np.ndarray) -> str:
 def fingerprint(metadata: Metadata, split: np.ndarray) -> str:
     """Return a SHA-256 of the partition of every image."""
     return hashlib.sha256(split_csv(metadata, split).encode()).hexdigest()
+
+
+def _parts_of_source(metadata: Metadata) -> np.ndarray:
+    """Return the parts that stand in the column `dataset`, as in `DermaMNIST val`."""
+    parts = np.array([text.rpartition(" ")[2] for text in metadata.dataset.tolist()])
+    if not np.isin(parts, PARTITIONS).all():
+        raise UserError(
+            "data.split=source: expected a source that has parts of its own, as MedMNIST's DermaMNIST has, got one "
+            "without; use another split, such as --config.data.split=honest."
+        )
+    return parts
 
 
 def _paper(metadata: Metadata, rng: np.random.Generator, stratify: bool) -> np.ndarray:

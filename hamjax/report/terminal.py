@@ -41,7 +41,7 @@ def lesions_unknown(lesions: Mapping[str, int]) -> list[str]:
     if not lesions.get("unknown"):
         return []
     return [
-        f"lesions: not known for {lesions['unknown']:,} of {lesions['images']:,} images. These are drawn one by one: "
+        f"lesions: not known for {lesions['unknown']:,} of {lesions['images']:,} images: "
         "images of one lesion can be in several parts"
     ]
 

@@ -23,6 +23,7 @@ MAX_RATIO = 200
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 # A state of zlib takes about 50 kB, so a member of 4 GiB takes 25 MB of states.
 SPACING = 8 * 2**20
+RECENT = 2**20  # bytes that are kept: threads that read one image after the other do so in almost that order
 PIECE = 2**16
 
 
@@ -43,7 +44,7 @@ class MemberFile(io.RawIOBase):
     """A stored or deflated member, read-only and seekable.
 
     Of a deflated one the states of zlib are kept on the way, so that a place that was passed is soon found again.
-    Several threads may read, one at a time; `zipfile` sees to that for members of the archive that this file is.
+    `zipfile` lets several threads read members of the archive that this file is, one at a time.
 
     Args:
         path: the archive.
@@ -69,6 +70,7 @@ class MemberFile(io.RawIOBase):
         self._lock = threading.Lock()
         self._state = _State(zlib.decompressobj(-zlib.MAX_WBITS))
         self._kept = [self._state.copy()]
+        self._recent = bytearray()  # what was given out last
 
     def readable(self) -> bool:
         """Return true."""
@@ -94,12 +96,20 @@ class MemberFile(io.RawIOBase):
             OSError: the member is damaged.
         """
         left = max(0, self._size - self._at)
-        wanted = left if size is None or size < 0 else min(size, left)
+        content = self.read_at(self._at, left if size is None or size < 0 else min(size, left))
+        self._at += len(content)
+        return content
+
+    def read_at(self, at: int, size: int) -> bytes:
+        """Return `size` bytes from a place; any thread may ask at any time.
+
+        Raises:
+            OSError: the member is damaged, or ends before.
+        """
         with self._lock:
-            content = self._inflate(self._at, wanted) if self._deflated else self._raw(self._at, wanted)
-        if len(content) < wanted:
+            content = self._inflate(at, size) if self._deflated else self._raw(at, size)
+        if len(content) < size:
             raise OSError(f"{self._what} ends too early")
-        self._at += wanted
         return content
 
     def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -128,6 +138,10 @@ class MemberFile(io.RawIOBase):
 
     def _inflate(self, at: int, size: int) -> bytes:
         if at < self._state.out:
+            back = at - self._state.out
+            if size <= -back <= len(self._recent):
+                return bytes(self._recent[back : back + size or None])
+            self._recent.clear()
             self._state = next(state for state in reversed(self._kept) if state.out <= at).copy()
         state, content = self._state, bytearray()
         while len(content) < size:
@@ -144,5 +158,8 @@ class MemberFile(io.RawIOBase):
             if not piece and not given:
                 break
             state.waiting, state.out = state.inflater.unconsumed_tail, before + len(piece)
+            self._recent += piece
+            if len(self._recent) > 2 * RECENT:
+                del self._recent[:-RECENT]
             content += piece[max(0, at - before) :]
         return bytes(content)

@@ -11,7 +11,7 @@ from hamjax.data.lesions import NEAR_DUPLICATES, leak_meter
 from hamjax.data.metadata import Metadata
 from hamjax.data.sources.folder import LocalSource
 from hamjax.data.sources.synthetic import SyntheticSource
-from hamjax.data.splits import SPLITS, TEST, TRAIN, VAL, make_split
+from hamjax.data.splits import DRAWN, TEST, TRAIN, VAL, make_split
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def real(real_data: Path) -> Metadata:
     return LocalSource(real_data).metadata
 
 
-@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize("name", DRAWN)
 def test_no_lesion_is_on_two_sides(drawn: Metadata, name: str) -> None:
     split = make_split(drawn, name)
     for lesion in np.unique(drawn.lesion_id):
@@ -32,7 +32,7 @@ def test_no_lesion_is_on_two_sides(drawn: Metadata, name: str) -> None:
     assert set(split) == {TRAIN, VAL, TEST}
 
 
-@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize("name", DRAWN)
 def test_the_same_seed_gives_the_same_split_and_another_another(drawn: Metadata, name: str) -> None:
     a, b, c = (splits.fingerprint(drawn, make_split(drawn, name, seed=s)) for s in (1, 1, 2))
     assert a == b != c
@@ -77,7 +77,7 @@ def test_unstratified_paper_split_has_the_papers_totals(real: Metadata) -> None:
     assert [int((split == part).sum()) for part in (TRAIN, VAL, TEST)] == [7809, 1103, 1103]
 
 
-@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize("name", DRAWN)
 def test_no_near_duplicate_is_on_two_sides(real: Metadata, name: str) -> None:
     row = {image_id: i for i, image_id in enumerate(real.image_id.tolist())}
     split = make_split(real, name)

@@ -11,6 +11,7 @@ from hamjax.data.preparation.build import REMEDY, build_records, read_details
 from hamjax.data.preparation.cache import Cache
 from hamjax.data.preparation.records import Records, read_columns
 from hamjax.data.preparation.verify import missing_images
+from hamjax.data.sources.dermamnist import DermaMnistSource, is_dermamnist
 from hamjax.data.sources.folder import LocalSource
 from hamjax.data.sources.source import Source
 from hamjax.data.sources.synthetic import SyntheticSource
@@ -47,11 +48,15 @@ class DataRequest:
         """Return the source; None where `data_dir` alone is to be used.
 
         Raises:
-            UserError: see `LocalSource`.
+            UserError: see `LocalSource` and `DermaMnistSource`.
         """
         if self.name == "synthetic":
             return SyntheticSource(self.synthetic_images)
-        return LocalSource(self.source_dir, allow_missing=self.allow_missing) if self.source_dir else None
+        if not self.source_dir:
+            return None
+        if is_dermamnist(Path(self.source_dir)):
+            return DermaMnistSource(Path(self.source_dir))
+        return LocalSource(self.source_dir, allow_missing=self.allow_missing)
 
     @property
     def root(self) -> Path:

@@ -30,8 +30,12 @@ class Source(Images, Protocol):
     description: str
     signature: str
     kind: str
-    tables: Sequence[dict[str, Any]]
     outside: Mapping[str, str]
+
+    @property
+    def tables(self) -> Sequence[dict[str, Any]]:
+        """See above."""
+        ...
 
     def missing(self) -> list[str]:
         """Return the ids that the table names and no image exists for."""

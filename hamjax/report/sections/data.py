@@ -26,6 +26,7 @@ REFERENCE_STANDARD = (
 RULES = {
     "paper": "Validation and test are each a fifth of the lesions that have a single image, class by class; all "
     "other images are trained on. Both therefore hold more nevi than the data set does.",
+    "source": "As the publisher of the images divided them.",
     "honest": "70, 15 and 15% of all images, class by class.",
     "fold": "A fifth of the images, class by class, is tested on, a tenth validates, the rest is trained on; five such "
     "folds cover the data set.",
@@ -39,7 +40,7 @@ DISJOINT = (
     "patient ids."
 )
 UNKNOWN = (
-    "Lesions are not known for {unknown:,} of {images:,} images, which were drawn one by one: whether images of one "
+    "Lesions are not known for {unknown:,} of {images:,} images{drawn}: whether images of one "
     "lesion are in two parts is not known. There are no patient ids."
 )
 LEAKY = "Lesions of one part are in another as well: see the leak meter."
@@ -85,7 +86,9 @@ def _source(evidence: Evidence) -> Markup:
 
 
 def _table(table: Mapping[str, Any]) -> Markup:
-    return Markup("{}, {:,} rows, SHA-256 <code>{}</code>").format(table["place"], table["rows"], table["sha256"])
+    published = f"; {table['published']}" if "published" in table else ""
+    line = Markup("{}, {:,} rows, SHA-256 <code>{}</code>{}")
+    return line.format(table["place"], table["rows"], table["sha256"], published)
 
 
 def _reference_standard(evidence: Evidence) -> Markup:
@@ -126,7 +129,8 @@ def _disjointness(summary: Mapping[str, Any]) -> str:
         return LEAKY
     if lesions is None:
         return ""
-    return UNKNOWN.format(**lesions) if lesions["unknown"] else DISJOINT
+    drawn = "" if summary["split"]["name"] == "source" else ", which were drawn one by one"
+    return UNKNOWN.format(**lesions, drawn=drawn) if lesions["unknown"] else DISJOINT
 
 
 def _demographics(summary: Mapping[str, Any]) -> Markup:
