@@ -85,19 +85,3 @@ def require_room(folder: Path, needed: int, *, remedy: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(f"{folder}: expected {needed:,} bytes of free space, got {free:,}; free some, or {remedy}.")
-
-
-def require_text(path: Path, remedy: str) -> None:
-    """Check that a path is text: libraries that write there take no other bytes.
-
-    Args:
-        path: need not exist.
-        remedy: what the user can do, such as "set --workdir".
-
-    Raises:
-        UserError: it has bytes that are no UTF-8.
-    """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"{path}: expected a path in UTF-8, got other bytes in it; {remedy}.") from error

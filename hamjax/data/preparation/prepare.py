@@ -16,7 +16,7 @@ from hamjax.data.sources.folder import LocalSource
 from hamjax.data.sources.source import Source
 from hamjax.data.sources.synthetic import SyntheticSource
 from hamjax.runtime.errors import UserError, name_some
-from hamjax.runtime.files import hold, require_text
+from hamjax.runtime.files import hold
 from hamjax.runtime.say import Say
 
 CURE = f"free some space, or {REMEDY}"
@@ -140,7 +140,6 @@ def read_table(request: DataRequest) -> Metadata | None:
 
 
 def _look(request: DataRequest, source: Source | None) -> Outlook:
-    require_text(request.root, REMEDY)
     details = read_details(request.records)
     pixel_bytes = request.image_size * request.image_size * 3
     if source is not None and (details is None or details.get("signature") != source.signature):

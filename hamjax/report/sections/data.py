@@ -79,7 +79,7 @@ def _source(evidence: Evidence) -> Markup:
     fingerprint = summary.get("data_fingerprint")
     values = {
         "images": summary["images_note"],
-        **{f"labels, {table['layout']}": _table(table) for table in summary.get("tables", ())},
+        **{f"table ({table['layout']})": _table(table) for table in summary.get("tables", ())},
         "data fingerprint": None if fingerprint is None else Markup("<code>{}</code>").format(fingerprint),
     }
     return drawn + facts("What the images are", values)

@@ -138,7 +138,7 @@ def write_facts(
     else:
         asked = config.to_dict()
         for key in ("source_dir", "data_dir"):
-            asked["data"][key] = asked["data"][key] and os.path.abspath(os.path.expanduser(asked["data"][key]))
+            asked["data"][key] = asked["data"][key] and os.path.abspath(asked["data"][key])
         write_atomically(workdir / "split.csv", split)
         made = {"command": _command(sys.orig_argv), "environment": environment()}
         record = {"config": asked, "resolved": resolved, **fingerprints, "tables": list(tables), **made}

@@ -4,7 +4,6 @@ Needs the metadata table, but no images and no device.
 """
 
 import dataclasses
-import os
 
 import numpy as np
 
@@ -41,11 +40,7 @@ class Plan:
 
 def data_request(config: Config) -> DataRequest:
     """Return which data set a config names."""
-    names = (field.name for field in dataclasses.fields(DataRequest))
-    asked = DataRequest(**{name: getattr(config.data, name) for name in names})
-    # A shell leaves the ~ of --config.data.data_dir=~/data as it is.
-    folders = {name: os.path.expanduser(getattr(asked, name)) for name in ("source_dir", "data_dir")}
-    return dataclasses.replace(asked, **folders)
+    return DataRequest(**{field.name: getattr(config.data, field.name) for field in dataclasses.fields(DataRequest)})
 
 
 def prepare_data(config: Config, say: Say = print) -> Dataset:
