@@ -53,7 +53,7 @@ def test_a_record_of_another_form_is_refused_by_name(tmp_path: Path, changes: di
     ("typed", "kept"),
     [
         (
-            ["/opt/venv/bin/python", "/opt/venv/bin/hamjax", "train", "--config", "cnn_s1"],
+            ["/opt/bin/python", "/opt/bin/hamjax", "train", "--config", "cnn_s1"],
             "hamjax train --config cnn_s1",
         ),
         (["/usr/bin/python3", "-m", "hamjax.main", "--config", "a b.py"], "python -m hamjax.main --config 'a b.py'"),
