@@ -36,6 +36,7 @@ HOMES = {
     "tensorflow": set(),
 }
 LONGEST_CHAIN, LOOP_IMPORTS, FILE_LINES, FUNCTION_LINES = 16, 16, 250, 60
+COMMENTS = 0.03  # of the lines
 
 
 def _module(path: Path) -> str:
@@ -100,6 +101,12 @@ def test_the_loop_knows_few_modules() -> None:
 
 def test_the_package_has_few_entries() -> None:
     assert len([path for path in PACKAGE.iterdir() if path.name != "__pycache__"]) <= 14
+
+
+def test_reasons_stand_beside_the_code() -> None:
+    lines = [line.strip() for path in FILES for line in path.read_text().splitlines() if line.strip()]
+    comments = [line for line in lines if line.startswith("#")]
+    assert len(comments) >= COMMENTS * len(lines), f"{len(comments)} comments on lines of their own"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -32,6 +32,7 @@ def _samples(experiment: Experiment) -> list[np.ndarray]:
     """Draw training images of every class, and augment them as the run does."""
     augmentation, images = augmentation_of(experiment.config), experiment.dataset.images
     labels, trained = experiment.dataset.metadata.label, experiment.rows(TRAIN)
+    # The run's own seed: the sheet of a report that is made anew shows the same images.
     rng = np.random.default_rng(experiment.config.train.seed)
     samples = []
     for k in range(len(CLASSES)):

@@ -121,6 +121,7 @@ def _run(config: Config, workdir: Path, on_dispatch: Callable[[int], object]) ->
         experiment, state = _set_up(config, workdir, fresh=fresh)
         print(describe_start(experiment))
         checkpoints = held.enter_context(Checkpoints(workdir / "checkpoints", experiment.identity()))
+        # One predictor for validation and the report: inference is compiled once.
         predictor = Predictor(experiment.resolved, experiment.model, experiment.mesh)
         loop = Loop(experiment, state, checkpoints, workdir, stop, _validation_of(experiment, predictor), on_dispatch)
         held.enter_context(stop.saving())
@@ -155,6 +156,7 @@ def _validation_of(experiment: Experiment, predictor: Predictor) -> Validate:
 
 def _report(experiment: Experiment, loop: Loop, predictor: Predictor) -> EvalReport:
     """Evaluate the chosen checkpoint on the test partition; process 0 writes the report."""
+    # The state at hand is the one to report on, unless a better one was validated before the end.
     kind, step = _chosen(experiment, loop)
     state = loop.state
     if step != loop.step:

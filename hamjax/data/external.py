@@ -83,6 +83,7 @@ def read_external(images: str | Path, labels: str | Path | None = None) -> Exter
     read = read or labels_of_folders(root, entries)
     folder, metadata = ImageFolder(root, entries, read.namer(entries)), read.metadata
     ids = metadata.image_id.tolist()
+    # Listed apart from the unreadable ones: the first are for the labels' author to mend, the others for the images'.
     without_image = [i for i in ids if i not in folder]
     asked = FolderSource(metadata.select(~np.isin(metadata.image_id, WEIGHTLESS)), [read.content], folder)
     scored, details = verify(asked, allow_missing=True)

@@ -84,6 +84,7 @@ def leak_meter(metadata: Metadata, split: np.ndarray) -> Leaks:
         and `val_leaked` (of a lesion in the training part). Where none is found and the lesion of any image of the
         data set is not known, it is None: one of them may be in both parts.
     """
+    # The whole table is asked: one image of unknown lesion anywhere may be the second of any lesion.
     groups, known = lesion_groups(metadata), known_lesions(metadata.image_id, metadata.lesion_id).all()
     is_test, is_val = split == TEST, split == VAL
     leaked = is_test & np.isin(groups, groups[~is_test])

@@ -61,6 +61,7 @@ def parse_table(content: bytes, where: str) -> list[Row]:
         raise UserError(f"{where}: expected a table of at most {MAX_TABLE_BYTES:,} bytes, got more; name another file.")
     text = _without_hint(_decode(content, where))
     lines = [line for line in text.split("\n") if line.strip()]
+    # Old Macs end lines with a carriage return alone; csv reads those, so they are counted apart.
     if len(lines) < 2 and "\r" not in text.strip():
         raise UserError(f"{where}: expected a header and rows, got {len(lines)} line(s); fetch it again.")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)

@@ -52,6 +52,7 @@ class Ensemble:
         self._members = [Member(run, *run.restore(name)) for run in self.runs for name in asked]
         self.variables = self._members[0].variables
         self.tta = tta or self.runs[0].config.eval.tta
+        # One for each run: checkpoints of one run share its compiled program.
         self._predictor_of = functools.cache(lambda run: Predictor(run.resolved, run.model, run.mesh, self.tta))
 
     def predict(self, dataset_of: Callable[[TrainedRun], Dataset], rows: np.ndarray) -> np.ndarray:

@@ -87,6 +87,7 @@ def evaluate_run(
     """
     if split not in splits.PARTITIONS:
         raise UserError(f"--split: expected one of {', '.join(splits.PARTITIONS)}, got {split!r}.")
+    # All checkpoints are read before the data: a wrong --checkpoint is then answered at once.
     ensemble = Ensemble(workdirs, checkpoint, tta)
     _require_one_split(ensemble.runs)
 

@@ -106,6 +106,7 @@ def make_report(
     table, lesions = dataset.metadata.select(rows), lesion_groups(dataset.metadata)[rows]
     known = known_lesions(dataset.metadata.image_id, dataset.metadata.lesion_id)[rows]
     predicted = probabilities.argmax(1)
+    # One flat dictionary: it is written as it is, and whoever reads test.json needs no class of ours.
     summary = {
         "partition": partition,
         "images_note": dataset.images_note,

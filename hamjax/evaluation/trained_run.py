@@ -39,6 +39,7 @@ class TrainedRun:
         self.workdir = user_path(workdir)
         self.record = read_record(self.workdir)
         self.config = self.record.config
+        # Not as the run recorded it: a bfloat16 run is evaluated in float32 on a CPU, which only rounds less.
         self.resolved = resolve(self.config)
         self.mesh = make_mesh()
         self.model = make_network(self.config, self.resolved)

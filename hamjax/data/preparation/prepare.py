@@ -82,6 +82,7 @@ def prepare(request: DataRequest, say: Say = print) -> Dataset:
     Raises:
         UserError: see `LocalSource`, `verify` and `Cache`; or there is no data.
     """
+    # Opened once: it lists every file of the source, which takes seconds on a network disk.
     source = request.open_source()
     try:
         while True:

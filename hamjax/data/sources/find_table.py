@@ -87,6 +87,7 @@ def find_tables(root: Path, entries: Sequence[Entry], named: Path | None = None)
     """
     tables = [table for entry in entries if (table := _open(root, entry)) is not None]
     diagnoses = [table for table in tables if table.layout != Layout.LESIONS]
+    # Groupings of a test part name other images, and must not stand in for those of the training part.
     lesions = [table for table in tables if table.layout == Layout.LESIONS and not is_held_out(table.entry)]
     if named is not None:
         return _named(diagnoses, named), _only(lesions, _same_lesions)
@@ -154,6 +155,7 @@ def _only(tables: Sequence[Table], same: Callable[[Table, Table], bool]) -> Tabl
     """Return the one that is meant; of several that say the same, the one that says most."""
     if not tables:
         return None
+    # A copy that lost its sex or age column says the same of what it has, and is not the one to take.
     first = max(tables, key=_cells)
     _refuse_several([first, *(t for t in tables if t.content != first.content and not same(t, first))])
     return first

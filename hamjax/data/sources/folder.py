@@ -135,6 +135,7 @@ class FolderSource:
         self.metadata, self.images, self.tables, self.outside = metadata, images, tables, outside or {}
         self.read = images.read
         self.description = str(images.root)
+        # Only now, as a clash of an image that no row names does no harm.
         images.require_clear(metadata.image_id.tolist())
         self.signature = self._signature(read_from)
 
@@ -184,6 +185,7 @@ class LocalSource(FolderSource):
         if table is None:
             contents.insert(0, "".join(f"{row['image_id']} {row['dx']}\n" for row in rows).encode())
             facts = {"sha256": hashlib.sha256(contents[0]).hexdigest(), "rows": len(rows)}
+            # No table was read, but the folders' names were: they get a hash, as a table has one.
             tables.insert(0, {"place": ".", "layout": str(Layout.CLASS_FOLDERS), **facts})
         outside = table.labels.outside if table else {}
         super().__init__(from_rows(rows, where=where), contents, images, tables=tables, outside=outside)

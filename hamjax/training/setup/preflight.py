@@ -90,6 +90,7 @@ def _weights(config: Config, workdir: Path) -> Iterator[tuple[State, str]]:
     elif weights == "random":
         yield State.THERE, "random"
     elif weights != "imagenet":
+        # Read whole, not only looked for: a file that is cut short would stop the job after hours in a queue.
         read_tensors(name, Path(weights))
         yield State.THERE, weights
     elif kept := kept_weights(name):
