@@ -81,7 +81,6 @@ class Checkpoints:
         """
         noted = {"identity": self._identity, CHECKSUMS: checksums(state), **host}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), host=ocp.args.JsonSave(sealed(noted)))
-        # Identity, checksums and schedule in the same checkpoint: each would be of no use with the arrays of another.
         with self._writing():
             # Orbax would make a vanished folder anew, and the run would continue without what it had saved.
             if gone := self._gone():
@@ -130,7 +129,6 @@ class Checkpoints:
         Raises:
             UserError: it is not there, damaged, or of another run.
         """
-        # The small JSON first: whose checkpoint it is can be told without reading hundreds of megabytes.
         host = self.read_host(kind, step)
         state = self._read(kind, step, state=ocp.args.StandardRestore(_blank(template)))["state"]
         self._require_unchanged(kind, step, state, host)
@@ -171,7 +169,6 @@ class Checkpoints:
             UserError: there are some, and none can be read.
         """
         skipped: list[str] = []
-        # Process 0's list: on a shared file system another process may not see the newest folder yet.
         for step in reversed(from_first(self.steps("last"))):
             try:
                 with all_or_none():
@@ -201,7 +198,6 @@ class Checkpoints:
 
     def _reader(self, kind: str) -> ocp.CheckpointManager:
         me = jax.process_index()
-        # Every process reads by itself: one that meets a damaged file can then say so, and keeps no other in a barrier.
         alone = ocp.options.MultiprocessingOptions(
             primary_host=None, active_processes={me}, barrier_sync_key_prefix=f"reader{me}"
         )
