@@ -7,13 +7,14 @@ os.environ["KERAS_BACKEND"] = "jax"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # numpy's products are small here, and pytest's workers share the cores: more threads spin and take twice the time
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# Nearly all time goes into compiling. So it takes 40% of the time, the programs run as fast, and equal runs stay equal to
-# the bit, as all processes of the tests inherit it. Level 0 would run float64 convolutions 13 times longer.
-FLAGS = ["--xla_backend_optimization_level=1"]
-# Later versions stop at the name of this one.
-if metadata.version("jaxlib") < "0.11":
-    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
-os.environ.setdefault("XLA_FLAGS", " ".join(FLAGS))
+# Nearly all time goes into compiling. So it takes 40% of that, the programs run as fast, and equal runs stay equal to the
+# bit, as all processes of the tests inherit it. Level 0 would run float64 convolutions 13 times longer.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=1"
+    # later versions stop at its name
+    + (" --xla_cpu_use_fusion_emitters=false" if metadata.version("jaxlib") < "0.11" else ""),
+)
 
 import csv
 import shutil

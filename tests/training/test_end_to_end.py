@@ -180,9 +180,10 @@ def test_windows_end_at_the_first_end_of_a_dispatch(
 
 def _evaluate(workdir: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     words = ("--workdir", str(workdir), "--out", str(out), *more)
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
     return subprocess.run(
         [sys.executable, "scripts/evaluate_checkpoint.py", *words],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "JAX_NUM_CPU_DEVICES": "8"},
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, env=environment,
     )  # fmt: skip
 
 

@@ -97,8 +97,7 @@ class Checkpoints:
         Raises:
             UserError: the disk is full, or the folder is gone.
         """
-        # Orbax writes in the background, and half a checkpoint must not get a second name.
-        self.wait()
+        self.wait()  # half a checkpoint must not get a second name
         with all_or_none():
             if is_first():
                 with self._writing():
