@@ -7,7 +7,7 @@ os.environ["KERAS_BACKEND"] = "jax"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # numpy's products are small here, and pytest's workers share the cores: more threads spin and take twice the time
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# Nearly all time goes into compiling. So it takes 40% of that, the programs run as fast, and equal runs stay equal to the
+# Nearly all time goes into compiling. So it takes 40% of that, programs run as fast, and equal runs stay equal to the
 # bit, as all processes of the tests inherit it. Level 0 would run float64 convolutions 13 times longer.
 os.environ.setdefault(
     "XLA_FLAGS",
