@@ -109,6 +109,7 @@ def describe_keys() -> str:
 def _rules(key: Key) -> str:
     rules = [" | ".join(key.choices)] if key.choices else []
     rules += [f"at least {key.least:,.10g}"] if key.least is not None else []
+    rules += [f"at most {key.most:,.10g}"] if key.most is not None else []
     rules += [f"below {key.below:,.10g}"] if key.below is not None else []
     return f" ({', '.join(rules)})" if rules else ""
 

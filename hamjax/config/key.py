@@ -14,6 +14,7 @@ class Key:
         meaning: one line for `hamjax train --help`.
         choices: the values it may have; empty: any value of its type.
         least: the smallest value it may have, if there is one.
+        most: the largest value it may have, if there is one.
         below: values must be smaller than this, if there is such a bound.
         is_path: whether a value that is no word of its meaning is a path.
         affects_result: False where files lie, and for what only changes how fast or how safely a run gets there.
@@ -24,6 +25,7 @@ class Key:
     meaning: str
     choices: tuple[str, ...] = ()
     least: float | None = None
+    most: float | None = None
     below: float | None = None
     affects_result: bool = True
     is_path: bool = False

@@ -80,7 +80,8 @@ class SamplingConfig:
     weights_from: str = key(
         "effective", "s5: class counts after or before oversampling", choices=("effective", "original")
     )
-    effective_beta: float = key(0.999, "weight_rule=effective_number: its beta")  # as in Cui et al., CVPR 2019
+    # 0.999 is one of Cui et al.'s (CVPR 2019). At 1 their formula is 0 / 0.
+    effective_beta: float = key(0.999, "weight_rule=effective_number: its beta", least=0, below=1)
     given_weights: tuple[float, ...] = key((), "weight_rule=given: weights of akiec bcc bkl df mel nv vasc")
 
 
@@ -91,17 +92,19 @@ class AugmentConfig:
     enabled: bool = key(True, "augment at all")
     # "randomly rotate by 90 degrees" is read as rotation_range=90, as in the public code it follows.
     rotation: str = key("uniform", "any angle up to degrees, or quarter turns", choices=("uniform", "rot90"))
-    degrees: float = key(90.0, "rotation=uniform: the largest angle, to either side")
-    zoom: float = key(0.1, "the largest change of scale: 0.1 is 0.9 to 1.1")
+    degrees: float = key(90.0, "rotation=uniform: the largest angle, to either side", least=0, most=180)
+    # At 1 an image could shrink to a point, and beyond be mirrored.
+    zoom: float = key(0.1, "the largest change of scale: 0.1 is 0.9 to 1.1", least=0, below=1)
     isotropic_zoom: bool = key(False, "zoom both axes alike")  # Keras draws one factor per axis
-    shift: float = key(0.1, "the largest shift, as a share of the side")
+    # At 1 an image could lie wholly outside.
+    shift: float = key(0.1, "the largest shift, as a share of the side", least=0, below=1)
     flips: bool = key(False, "mirror images at random")  # the paper has none
     colour: float = key(
         0.0, "brightness, contrast and saturation each times 1 - colour to 1 + colour", least=0, below=1
     )
     mix: str = key("none", "mix each image with its neighbour in the batch", choices=("none", "mixup", "cutmix"))
     # 0.2 is mixup's on ImageNet; cutmix's paper has 1.
-    mix_alpha: float = key(0.2, "the share that is kept is drawn from Beta(alpha, alpha)", least=0.01)
+    mix_alpha: float = key(0.2, "the share that is kept is drawn from Beta(alpha, alpha)", least=0.01, most=100)
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -145,8 +148,10 @@ class LossConfig:
         "batch", "divide the weighted sum by the batch size or by the weights", choices=("batch", "sum_w")
     )
     label_smoothing: float = key(0.0, "share of a label that is spread evenly over the classes", least=0, below=1)
-    gamma: float = key(2.0, "name=focal: its exponent", least=0)  # 2: best in Lin et al., ICCV 2017
-    tau: float = key(1.0, "name=logit_adjusted: its temperature", least=0)  # 1: consistent, Menon et al., ICLR 2021
+    gamma: float = key(2.0, "name=focal: its exponent", least=0, most=100)  # 2: best in Lin et al., ICCV 2017
+    tau: float = key(
+        1.0, "name=logit_adjusted: its temperature", least=0, most=100
+    )  # 1: consistent, Menon et al., ICLR 2021
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -162,9 +167,10 @@ class OptimizerConfig:
     schedule: str = key("plateau", "how the learning rate falls", choices=("plateau", "none", "cosine", "step3"))
     warmup_epochs: float = key(1.0, "schedule=cosine: epochs in which the rate rises", least=0)
     patience: int = key(3, "schedule=plateau: epochs to wait for a better validation accuracy", least=0)
-    factor: float = key(0.5, "schedule=plateau, step3: factor of a reduction")
+    factor: float = key(0.5, "schedule=plateau, step3: factor of a reduction", least=0, below=1)
     min_learning_rate: float = key(1e-5, "the smallest rate", least=0)
-    min_delta: float = key(1e-4, "schedule=plateau: gain of accuracy that counts as better")  # Keras's default
+    # Keras's default.
+    min_delta: float = key(1e-4, "schedule=plateau: gain of accuracy that counts as better", least=0, below=1)
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -222,7 +228,7 @@ class RuntimeConfig:
         "auto", "processes: auto (a cluster that JAX recognises), off, or HOST:PORT,COUNT,INDEX", affects_result=False
     )
     join_seconds: int = key(
-        100, "seconds that processes wait for each other at the start", least=1, affects_result=False
+        100, "seconds that processes wait for each other at the start", least=1, below=1e6, affects_result=False
     )
     compilation_cache: str = key(
         "auto", "folder of compiled programs; auto: in the user's cache folder; off: none",

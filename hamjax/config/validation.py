@@ -12,6 +12,7 @@ from hamjax.runtime.errors import UserError, expected_one_of
 from hamjax.runtime.paths import user_path
 
 RESERVED_STATUSES = (2, 3, 75, 134)  # exit statuses that mean something else than a preemption
+MOST_WEIGHT = 1_000_000  # of a class; a loss in float32 overflows far beyond
 LARGEST_INT = 2**31 - 1  # steps and seeds are int32 on a device
 
 
@@ -34,8 +35,12 @@ TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
-def validate(config: Config) -> None:
+def validate(config: Config, *, began: bool = False) -> None:
     """Check the type and the range of every value.
+
+    Args:
+        config: any.
+        began: of a run that is there: what only has no effect is let pass, since earlier versions took it.
 
     Raises:
         UserError: naming each key that is wrong, what was expected, and how to set it.
@@ -49,7 +54,7 @@ def validate(config: Config) -> None:
     # Values of a wrong type cannot be compared with bounds, so these come second.
     if not wrong:
         wrong = [message for name, key in KEYS.items() if (message := _out_of_range(name, key, values[name]))]
-        wrong += _disagreeing(config)
+        wrong += _disagreeing(config) + ([] if began else _without_effect(config))
     if wrong:
         raise UserError("\n".join([*wrong, "Set them with --config.KEY=VALUE or in the config file."]))
 
@@ -76,6 +81,8 @@ def _out_of_range(name: str, key: Key, value: Any) -> str | None:
         return expected_one_of(name, key.choices, value)
     if key.least is not None and value < key.least:
         return f"{name}: expected at least {key.least:,.10g}, got {value!r}"
+    if key.most is not None and value > key.most:
+        return f"{name}: expected at most {key.most:,.10g}, got {value!r}"
     if key.below is not None and value >= key.below:
         return f"{name}: expected less than {key.below:,.10g}, got {value!r}"
     return None
@@ -88,11 +95,43 @@ def _disagreeing(config: Config) -> list[str]:
         reserved = ", ".join(map(str, RESERVED_STATUSES))
         wrong.append(f"runtime.preempt_exit_code: expected none of {reserved}, which mean other ends, got {code!r}")
     given = config.sampling.given_weights
-    if config.sampling.weight_rule == "given" and (len(given) != 7 or min(given) < 0 or max(given) == 0):
-        wrong.append(f"sampling.given_weights: expected seven weights of at least 0, not all 0, got {given!r}")
+    if config.sampling.weight_rule == "given" and (
+        len(given) != 7 or min(given) < 0 or not 0 < max(given) < MOST_WEIGHT
+    ):
+        wrong.append(
+            f"sampling.given_weights: expected seven weights from 0 to below {MOST_WEIGHT:,}, not all 0, got {given!r}"
+        )
     warmup, epochs = config.optimizer.warmup_epochs, config.train.epochs
     if config.optimizer.schedule == "cosine" and warmup >= epochs:
         wrong.append(f"optimizer.warmup_epochs: expected less than train.epochs={epochs}, got {warmup!r}")
+    return wrong
+
+
+def _without_effect(config: Config) -> list[str]:
+    """Return what a run would silently leave out, or do to no purpose."""
+    wrong = []
+    augment, model, optimizer, epochs = config.augment, config.model, config.optimizer, config.train.epochs
+    if not augment.enabled and augment.mix != "none":
+        wrong.append(
+            f"augment.mix: expected none, since augment.enabled=False mixes no images, got {augment.mix!r}; to mix "
+            "alone, leave augment.enabled and set augment.degrees, zoom and shift to 0"
+        )
+    if model.trainable == "all" and model.freeze_epochs >= epochs:
+        wrong.append(
+            f"model.freeze_epochs: expected less than train.epochs={epochs}, got {model.freeze_epochs}; to train the "
+            "head alone, set model.trainable=head"
+        )
+    rate, floor, decay = optimizer.learning_rate, optimizer.min_learning_rate, optimizer.weight_decay
+    if optimizer.schedule == "cosine" and floor > rate:
+        wrong.append(
+            f"optimizer.min_learning_rate: expected at most optimizer.learning_rate={rate:g}, from which "
+            f"schedule=cosine falls to it, got {floor!r}"
+        )
+    if optimizer.name == "adamw" and rate * decay >= 1:
+        wrong.append(
+            f"optimizer.weight_decay: expected less than 1 / optimizer.learning_rate, at which a step leaves nothing "
+            f"of a kernel, got {decay!r} at a rate of {rate:g}"
+        )
     return wrong
 
 

@@ -150,7 +150,12 @@ def test_where_files_lie_and_how_a_run_is_executed_change_no_result() -> None:
     [("data__split", "random"), ("data__image_size", 0), ("train__epochs", 0), ("optimizer__name", "sgd"),
      ("optimizer__learning_rate", float("nan")), ("sampling__weight_rule", "given"), ("data__nonsense", 1),
      ("loss__name", "hinge"), ("train__ema_decay", 1.0), ("loss__label_smoothing", -0.1), ("augment__mix", "blend"),
-     ("augment__colour", 1)],
+     ("augment__colour", 1), ("sampling__effective_beta", 1), ("sampling__effective_beta", -0.1),
+     ("augment__zoom", 1.5), ("augment__zoom", -0.1), ("augment__shift", -3), ("augment__shift", 1),
+     ("augment__degrees", 181), ("augment__degrees", -1), ("augment__mix_alpha", 1e300), ("loss__gamma", 1e9),
+     ("loss__tau", 1e9),
+     ("optimizer__factor", 4), ("optimizer__factor", -1), ("optimizer__min_delta", -1), ("optimizer__min_delta", 1),
+     ("runtime__join_seconds", 2**31 - 1)],
 )  # fmt: skip
 def test_bad_values_are_refused_by_key(key: str, value: Any) -> None:
     with pytest.raises(UserError, match=key.replace("__", ".").replace("weight_rule", "given_weights")):
@@ -170,6 +175,39 @@ def test_a_warm_up_as_long_as_the_run_is_refused() -> None:
         make_config(
             model="cnn", strategy="s1", optimizer__schedule="cosine", train__epochs=3, optimizer__warmup_epochs=3
         )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"augment__enabled": False, "augment__mix": "mixup"}, "augment.mix: expected none, since augment.enabled"),
+        ({"train__epochs": 3, "model__freeze_epochs": 3},
+         "model.freeze_epochs: expected less than train.epochs=3, got 3; to train the head alone"),
+        ({"optimizer__schedule": "cosine", "optimizer__min_learning_rate": 1e-3},
+         "min_learning_rate: expected at most optimizer.learning_rate=0.0001"),
+        ({"optimizer__name": "adamw", "optimizer__weight_decay": 1e4}, "weight_decay: expected less than 1 / "),
+        ({"sampling__weight_rule": "given", "sampling__given_weights": (1e30,) * 7}, "given_weights: expected seven"),
+    ],
+)  # fmt: skip
+def test_values_that_a_run_would_silently_leave_out_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_config(model="resnet50", strategy="s1", **changes)
+
+
+def test_a_run_of_an_earlier_version_may_hold_values_without_effect() -> None:
+    config = make_config(model="resnet50", strategy="s1", train__epochs=3)
+    config.model.freeze_epochs = 3
+    validate(config, began=True)
+
+
+@pytest.mark.parametrize("name", [name for name, known in KEYS.items() if known.type in (int, float)])
+def test_every_number_has_a_bound_and_keeps_to_it(name: str) -> None:
+    known = KEYS[name]
+    assert known.least is not None, "a number that may be anything is one that nobody looked at"
+    beyond = [known.least - 1] + [bound for bound in (known.below, known.most and known.most + 1) if bound is not None]
+    for value in beyond:
+        with pytest.raises(UserError, match=f"{name}: expected"):
+            make_config(model="cnn", strategy="s1", **{name.replace(".", "__"): known.type(value)})
 
 
 def test_all_wrong_keys_are_named_at_once() -> None:

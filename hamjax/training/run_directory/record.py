@@ -155,7 +155,7 @@ def read_record(workdir: Path) -> RunRecord:
     stored = _read_run(workdir)
     config = Config.from_dict(stored["config"])
     try:
-        validate(config)
+        validate(config, began=True)
     except UserError as error:
         raise UserError(f"{workdir / 'config.json'}: {error}\nRestore the file that the run wrote.") from error
     return RunRecord(config, stored["data_fingerprint"], stored["split_fingerprint"])
