@@ -56,6 +56,9 @@ OWN_NUMBERS = range(24306, 34321)
 CARCINOMA = "squamous cell carcinoma"
 IMAGE_COLUMNS = ("image_id", "image", "isic_id")
 CONFIRM = "diagnosis_confirm_type"
+KNOWN_COLUMNS = frozenset(
+    ("lesion_id", "dx", "dx_type", "age", "sex", "localization", "dataset", "diagnosis", CONFIRM, *IMAGE_COLUMNS)
+)
 # From the Archive's words to HAM10000's.
 CONFIRMATIONS = {
     "histopathology": "histo",
@@ -67,7 +70,7 @@ CONFIRMATIONS = {
 
 def layout_of(columns: Sequence[str]) -> Layout | None:
     """Return the layout that has these columns; None of a table of other things."""
-    names = set(columns)
+    names = {_known_name(column) for column in columns}
     if {"image_id", "dx"} <= names:
         return Layout.HAM10000
     if is_one_hot(columns):
@@ -77,6 +80,18 @@ def layout_of(columns: Sequence[str]) -> Layout | None:
     if "lesion_id" in names and names & set(IMAGE_COLUMNS):
         return Layout.LESIONS
     return None
+
+
+def with_known_names(rows: Sequence[Row]) -> list[Row]:
+    """Write the names of columns as published, whatever their case; a name that comes twice so is left as it is."""
+    names = {column: _known_name(column) for column in rows[0]}
+    if len(set(names.values())) < len(names) or all(column == name for column, name in names.items()):
+        return list(rows)
+    return [{names[column]: cell for column, cell in row.items()} for row in rows]
+
+
+def _known_name(column: str) -> str:
+    return column.lower() if column.lower() in KNOWN_COLUMNS else column
 
 
 def is_one_hot(columns: Sequence[str]) -> bool:

@@ -190,6 +190,7 @@ DIALECTS: dict[str, Callable[[Rows], bytes]] = {
     "empty columns": lambda rows: b"\r\n".join(line + b",," for line in _as_excel(rows, "utf-8", ",").splitlines()),
     "Macintosh": lambda rows: _as_excel(rows, "utf-8", ",").replace(b"\r\n", b"\r"),
     "upper case": lambda rows: _as_excel([row | {"dx": row["dx"].upper()} for row in rows]),
+    "columns in capitals": lambda rows: re.sub(rb"^[^\n]*", lambda header: header[0].upper(), _as_excel(rows, "utf-8")),
     "ids with suffix": lambda rows: _as_excel([row | {"image_id": row["image_id"] + ".JPG"} for row in rows]),
     "ids with a path": lambda rows: _as_excel([row | {"image_id": f"C:\\data\\{row['image_id']}.jpg"} for row in rows]),
     "a long column": lambda rows: _as_excel([row | {"note": "x " * 200_000} for row in rows[:2]] + rows[2:]),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hamjax.data.layouts import Labels, Layout, layout_of, lesions_of, read_labels_of
+from hamjax.data.layouts import Labels, Layout, layout_of, lesions_of, read_labels_of, with_known_names
 from hamjax.data.metadata import TEXT_COLUMNS
 from hamjax.data.sources.tree import Entry
 from hamjax.data.tables import MAX_TABLE_BYTES, Row, columns_of, is_nothing, parse_table
@@ -53,7 +53,7 @@ class Table:
     @functools.cached_property
     def rows(self) -> list[Row]:
         """Its rows, as they are."""
-        return parse_table(self.content, self.where)
+        return with_known_names(parse_table(self.content, self.where))
 
     @functools.cached_property
     def labels(self) -> Labels:
@@ -71,26 +71,28 @@ class Table:
         return {"place": str(self.entry.place), "layout": str(self.layout), "sha256": digest, "rows": len(self.rows)}
 
 
-def find_tables(root: Path, entries: Sequence[Entry], named: Path | None = None) -> tuple[Table | None, Table | None]:
-    """Return the table of diagnoses and the table of lesions, each where there is one.
+def open_tables(root: Path, entries: Sequence[Entry]) -> list[Table]:
+    """Return the files of a source whose columns are known, or that have the published name."""
+    return [table for entry in entries if (table := _open(root, entry)) is not None]
 
-    Tables of a test or validation part are never meant. Among others the published name counts first; of tables that
-    say the same, the first is taken.
+
+def choose_diagnoses(tables: Sequence[Table], root: Path, named: Path | None = None) -> Table | None:
+    """Return the table of diagnoses that is meant; None if there is none.
+
+    One of a test or validation part is never meant. Among others the published name counts first; of tables that say
+    the same, the one that says most is taken.
 
     Args:
+        tables: of the source.
         root: of the source.
-        entries: its files.
         named: the table that the user names, if there is one.
 
     Raises:
-        UserError: several tables could be meant; all are named.
+        UserError: several could be meant; all are named.
     """
-    tables = [table for entry in entries if (table := _open(root, entry)) is not None]
     diagnoses = [table for table in tables if table.layout != Layout.LESIONS]
-    # Groupings of a test part name other images, and must not stand in for those of the training part.
-    lesions = [table for table in tables if table.layout == Layout.LESIONS and not is_held_out(table.entry)]
     if named is not None:
-        return _named(diagnoses, named), _only(lesions, _same_lesions)
+        return _named(diagnoses, named)
     trained_on = [table for table in diagnoses if not is_held_out(table.entry)]
     if diagnoses and not trained_on:
         raise UserError(
@@ -103,7 +105,17 @@ def find_tables(root: Path, entries: Sequence[Entry], named: Path | None = None)
     if chosen and published:
         against = [table for table in trained_on if table not in published and not _agrees(table, chosen)]
         _refuse_several([chosen, *against])
-    return chosen, _only(lesions, _same_lesions)
+    return chosen
+
+
+def choose_lesions(tables: Sequence[Table]) -> Table | None:
+    """Return the table of lesions; None if there is none.
+
+    Raises:
+        UserError: several say different things; all are named.
+    """
+    lesions = [table for table in tables if table.layout == Layout.LESIONS and not is_held_out(table.entry)]
+    return _only(lesions, _same_lesions)
 
 
 def is_held_out(entry: Entry) -> bool:

@@ -9,7 +9,14 @@ from hamjax.data.classes import CLASSES
 from hamjax.data.image_names import IMAGE_SUFFIXES, image_id_of
 from hamjax.data.layouts import Layout, with_lesions
 from hamjax.data.metadata import Metadata, from_rows
-from hamjax.data.sources.find_table import TABLE_SUFFIXES, Table, find_tables, is_held_out
+from hamjax.data.sources.find_table import (
+    TABLE_SUFFIXES,
+    Table,
+    choose_diagnoses,
+    choose_lesions,
+    is_held_out,
+    open_tables,
+)
 from hamjax.data.sources.tree import Entry, find_entries
 from hamjax.data.tables import Row
 from hamjax.runtime.errors import UserError, name_some
@@ -172,23 +179,26 @@ class LocalSource(FolderSource):
         require_there(root)
         entries = find_entries(root, (*IMAGE_SUFFIXES, *TABLE_SUFFIXES))
         images = ImageFolder(root, entries)
-        table, lesions = find_tables(root, entries, named)
+        tables = open_tables(root, entries)
+        table = choose_diagnoses(tables, root, named)
         if table is None:
+            lesions = choose_lesions(tables)
             rows, where = _rows_by_folder(images, lesions), str(root)
         else:
             rows, where = table.labels.rows, table.where
+            # Where the table has them itself, another table of lesions is not read.
+            lesions = None if all(row["lesion_id"] for row in rows) else choose_lesions(tables)
         if not rows:
             raise UserError(_no_table(root, table, entries))
         rows = with_lesions(rows, lesions and lesions.lesions, where, allow_missing=allow_missing)
         read_from = [found for found in (table, lesions) if found is not None]
-        contents, tables = [found.content for found in read_from], [found.facts() for found in read_from]
+        contents, facts = [found.content for found in read_from], [found.facts() for found in read_from]
         if table is None:
             contents.insert(0, "".join(f"{row['image_id']} {row['dx']}\n" for row in rows).encode())
-            facts = {"sha256": hashlib.sha256(contents[0]).hexdigest(), "rows": len(rows)}
-            # No table was read, but the folders' names were: they get a hash, as a table has one.
-            tables.insert(0, {"place": ".", "layout": str(Layout.CLASS_FOLDERS), **facts})
+            digest = hashlib.sha256(contents[0]).hexdigest()
+            facts.insert(0, {"place": ".", "layout": str(Layout.CLASS_FOLDERS), "sha256": digest, "rows": len(rows)})
         outside = table.labels.outside if table else {}
-        super().__init__(from_rows(rows, where=where), contents, images, tables=tables, outside=outside)
+        super().__init__(from_rows(rows, where=where), contents, images, tables=facts, outside=outside)
 
 
 def require_there(root: Path) -> None:
