@@ -167,6 +167,15 @@ def test_what_systems_leave_is_never_read(few: Path, junk: str, packed: bool) ->
     assert {i: source.read(i) for i in source.metadata.image_id.tolist()} == wanted
 
 
+def test_hidden_folders_are_known_in_archives_of_windows(few: Path) -> None:
+    first = _images(few)[0]
+    with zipfile.ZipFile(few / "more.zip", "w") as archive:
+        archive.writestr(f"part/.Trash-1000/{first.name}", b"a preview")
+    raw = (few / "more.zip").read_bytes()
+    (few / "more.zip").write_bytes(raw.replace(b"part/.Trash-1000/", b"part\\.Trash-1000\\"))
+    assert LocalSource(few).missing() == []
+
+
 def _as_excel(rows: Rows, encoding: str = "utf-8-sig", delimiter: str = ";") -> bytes:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter)
