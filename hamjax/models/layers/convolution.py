@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from hamjax.models.layers.small_maps import Pads, convolve_by_columns, input_gradient_by_columns, is_small
+
 Array = jax.Array
-Pads = tuple[tuple[int, int], tuple[int, int]]
 KERNEL_INIT = nn.initializers.glorot_uniform()  # Keras's default for Dense and Conv2D
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 BAND = 4  # rows at a time: all of them at once would be a copy of x for each position of the kernel
@@ -68,21 +69,31 @@ def _plain(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
-    """Convolve, with a gradient of our own.
+    """Convolve, in forms of our own where XLA's CPU backend is slow.
 
-    XLA's CPU backend is slow at one of the three convolutions of a training step, the
-    kernel's gradient; there it is taken as matrix products, a few rows at a time.
+    That is one of the three convolutions of a training step, the kernel's gradient: it is taken as matrix products, a
+    few rows at a time. And it is all three where the map is small: see `hamjax.models.layers.small_maps`.
     """
-    return _plain(x, kernel, stride, pads)
+    plain = functools.partial(_plain, stride=stride, pads=pads)
+    if not is_small(x, kernel):
+        return plain(x, kernel)
+    by_columns = functools.partial(convolve_by_columns, stride=stride, pads=pads)
+    return jax.lax.platform_dependent(x, kernel, cpu=by_columns, default=plain)
 
 
 def _forward(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, tuple[Array, Array]]:
-    return _plain(x, kernel, stride, pads), (x, kernel)
+    return _convolve(x, kernel, stride, pads), (x, kernel)
 
 
 def _backward(stride: int, pads: Pads, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    (dx,) = jax.vjp(lambda x: _plain(x, kernel, stride, pads), x)[1](dy)
+    gradient = functools.partial(input_gradient, shape=x.shape, stride=stride, pads=pads)
+    # The input's gradient is a convolution of dy.
+    if is_small(dy, kernel):
+        by_columns = functools.partial(input_gradient_by_columns, shape=x.shape, stride=stride, pads=pads)
+        dx = jax.lax.platform_dependent(dy, kernel, cpu=by_columns, default=gradient)
+    else:
+        dx = gradient(dy, kernel)
     # Shifting the smaller of x and dy moves fewer bytes; dy is smaller where channels get fewer.
     narrows = kernel.shape[2] > kernel.shape[3] and stride == 1
     on_cpu, elsewhere = (
@@ -93,6 +104,13 @@ def _backward(stride: int, pads: Pads, saved: tuple[Array, Array], dy: Array) ->
 
 
 _convolve.defvjp(_forward, _backward)
+
+
+def input_gradient(dy: Array, kernel: Array, *, shape: tuple[int, ...], stride: int, pads: Pads) -> Array:
+    """Return the gradient in the input as lax takes it."""
+    x = jax.ShapeDtypeStruct(shape, dy.dtype)
+    (dx,) = jax.linear_transpose(lambda x: _plain(x, kernel, stride, pads), x)(dy)
+    return dx
 
 
 def kernel_gradient(x: Array, dy: Array, *, shape: tuple[int, ...], stride: int, pads: Pads) -> Array:
