@@ -37,7 +37,7 @@ def main(words: Sequence[str]) -> None:
     parser = make_parser("weights", __doc__)
     parser.add_argument("--model", required=True, type=one_of(KEY_MAPS), help=f"one of {', '.join(KEY_MAPS)}")
     parser.add_argument(
-        "--keras-h5", type=user_path, help="the official HDF5 file, or a .weights.h5 (default: fetch the official one)"
+        "--keras-h5", type=user_path, help="a .keras, .h5 or .weights.h5 file (default: fetch the official one)"
     )
     parser.add_argument(
         "--out", type=user_path, help="where the converted weights go, an .npz (default: the user's cache folder)"
@@ -63,12 +63,14 @@ def main(words: Sequence[str]) -> None:
 
 def convert(name: str, path: Path, out: Path) -> tuple[Any, dict[str, Any]]:
     """Convert a file and write the result; return the network with its variables."""
-    tensors = read_tensors(name, path)
+    weights = read_tensors(name, path)
     # A file without its top still trains; only --classify needs the 1000 classes.
-    has_top = any(t.path == "params/head/predictions/bias" and len(t.value) == IMAGENET_CLASSES for t in tensors)
+    has_top = any(
+        t.path == "params/head/predictions/bias" and len(t.value) == IMAGENET_CLASSES for t in weights.tensors
+    )
     model = create_model(name, head="imagenet" if has_top else "linear")
     blank = init_variables(model, image_size=MODEL_SPECS[name].native_size, seed=0)
-    variables = fill(name, blank, tensors, where=path)
+    variables = fill(name, blank, weights, where=path)
     save_weights(out, name, variables, source=path.name)
     print(f"{name} {'with' if has_top else 'without'} its top, converted from {path} to {out}")
     return model, variables

@@ -143,6 +143,14 @@ def unit_names(prefix: str, steps: Branch) -> Iterator[str]:
         yield from [f"{prefix}_{i}"] if isinstance(step, Unit) else [f"{prefix}_{i}a", f"{prefix}_{i}b"]
 
 
+def creation_order() -> list[str]:
+    """Return the names of all units in the order in which Keras makes and numbers them."""
+    return [
+        unit for name, block in BLOCKS.items() for kind, steps in block.items()
+        for unit in unit_names(f"{name}_{kind}", steps)
+    ]  # fmt: skip
+
+
 def topological_order() -> list[str]:
     """Return the names of all units in the order of Keras's `model.layers`.
 

@@ -1,6 +1,7 @@
-"""Weights: HDF5 in both of Keras's layouts with wrong trees, attributes and tensors, and converted ones."""
+"""Weights: HDF5 in both of Keras's layouts, alone, nested or in a .keras file, with wrong trees; and converted ones."""
 
 import contextlib
+import io
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -13,14 +14,9 @@ import numpy as np
 
 from hamjax.models.pretrained import read_tensors, save_weights
 from hamjax.models.pretrained.convert import fill
+from tests.fuzzing import keras_layouts
 from tests.fuzzing.hostile import damage, damage_json, word
 
-LAYERS: dict[str, dict[str, tuple[int, ...]]] = {
-    "conv1_conv": {"kernel": (3, 3, 3, 4), "bias": (4,)},
-    "conv1_bn": {"gamma": (4,), "beta": (4,), "moving_mean": (4,), "moving_variance": (4,)},
-    "conv2_conv": {"kernel": (1, 1, 4, 8), "bias": (8,)},
-    "predictions": {"kernel": (8, 10), "bias": (10,)},
-}
 VARIABLES: dict[str, Any] = {
     "params": {
         "backbone": {
@@ -35,21 +31,8 @@ VARIABLES: dict[str, Any] = {
 
 
 def make_samples(folder: Path) -> None:
-    """Write one small network in every layout."""
-    rng = np.random.default_rng(0)
-    with h5py.File(folder / "legacy.h5", "w") as file:
-        file.attrs["layer_names"] = np.array([name.encode() for name in LAYERS])
-        for name, tensors in LAYERS.items():
-            group = file.create_group(name)
-            group.attrs["weight_names"] = np.array([f"{name}/{leaf}:0".encode() for leaf in tensors])
-            for leaf, shape in tensors.items():
-                group[f"{name}/{leaf}:0"] = rng.random(shape, np.float32)
-    with h5py.File(folder / "numbered.weights.h5", "w") as file:
-        for key, name in zip(("conv2d", "batch_normalization", "conv2d_1", "dense"), LAYERS, strict=True):
-            group = file.create_group(f"layers/{key}/vars")
-            group.attrs["name"] = name
-            for i, shape in enumerate(LAYERS[name].values()):
-                group[str(i)] = rng.random(shape, np.float32)
+    """Write one small network in every layout, alone and as a layer of another."""
+    keras_layouts.write_samples(folder)
     save_weights(folder / "converted.npz", "resnet50", VARIABLES, source="fuzzing")
 
 
@@ -61,18 +44,26 @@ def mutate(rng: Random, samples: Path, folder: Path) -> Path:
         mutant.write_bytes(damage(rng, sample.read_bytes()))
     elif sample.suffix == ".npz":
         _repack(rng, sample, mutant)
+    elif sample.suffix == ".keras":
+        keras_layouts.repack(rng, sample, mutant, _change)
     else:
-        with h5py.File(mutant, "r+") as file:
-            for _ in range(rng.choice((1, 1, 3))):
-                with contextlib.suppress(KeyError, ValueError, OSError):  # an earlier change took away what it needs
-                    rng.choice(CHANGES)(rng, file, _names(file))
+        _change(rng, mutant)
     return mutant
 
 
+def _change(rng: Random, path: Path | io.BytesIO) -> None:
+    with h5py.File(path, "r+") as file:
+        for _ in range(rng.choice((1, 1, 3))):
+            with contextlib.suppress(
+                KeyError, ValueError, OSError, TypeError
+            ):  # an earlier change took away what it needs
+                rng.choice(CHANGES)(rng, file, _names(file))
+
+
 def parses(mutated: Path) -> bool:
-    """Say whether h5py, or for a converted file zipfile, opens it."""
+    """Say whether h5py, or for an archive zipfile, opens it."""
     try:
-        with zipfile.ZipFile(mutated) if mutated.suffix == ".npz" else h5py.File(mutated, "r"):
+        with zipfile.ZipFile(mutated) if mutated.suffix in (".npz", ".keras") else h5py.File(mutated, "r"):
             return True
     except (OSError, RuntimeError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return False

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hamjax.models.pretrained.hdf5 import read_layers
+from hamjax.models.pretrained.hdf5 import read_models
 from hamjax.runtime.errors import UserError
 
 KERNEL = np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4)
@@ -54,7 +54,7 @@ def test_what_lies_elsewhere_is_not_read(tmp_path: Path, refer: Callable[[Any, P
     with _legacy(tmp_path / "weights.h5") as file:
         refer(file, tmp_path / "elsewhere.h5")
     with pytest.raises(UserError, match="without links|in the file itself"):
-        read_layers(tmp_path / "weights.h5")
+        read_models(tmp_path / "weights.h5")
 
 
 def test_a_link_to_a_pipe_does_not_hang(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_link_to_a_pipe_does_not_hang(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "weights.h5", "w") as file:
         file["layers"] = h5py.ExternalLink(str(tmp_path / "pipe"), "/")
     with pytest.raises(UserError, match="without links"):
-        read_layers(tmp_path / "weights.h5")
+        read_models(tmp_path / "weights.h5")
 
 
 @pytest.mark.parametrize("shape", [(2**40,), (2**15, 2**15), (2**31, 2**31)])
@@ -71,7 +71,7 @@ def test_a_shape_that_is_only_claimed_is_not_allocated(tmp_path: Path, shape: tu
         file.create_dataset("conv/conv/kernel:0", shape, "f", chunks=(1,) * len(shape))
     assert (tmp_path / "weights.h5").stat().st_size < 20_000
     with pytest.raises(UserError, match="at most 1,073,741,824 bytes together"):
-        read_layers(tmp_path / "weights.h5")
+        read_models(tmp_path / "weights.h5")
 
 
 @pytest.mark.parametrize("dtype", ["i4", "S8", h5py.string_dtype(), h5py.vlen_dtype("f"), h5py.ref_dtype, [("a", "f")]])
@@ -79,7 +79,7 @@ def test_what_is_no_array_of_numbers_is_not_read(tmp_path: Path, dtype: Any) -> 
     with _legacy(tmp_path / "weights.h5") as file:
         file.create_dataset("conv/conv/kernel:0", (3,), dtype)
     with pytest.raises(UserError, match="floating-point numbers"):
-        read_layers(tmp_path / "weights.h5")
+        read_models(tmp_path / "weights.h5")
 
 
 def test_a_file_as_keras_writes_it_is_read(tmp_path: Path) -> None:
@@ -88,6 +88,7 @@ def test_a_file_as_keras_writes_it_is_read(tmp_path: Path) -> None:
         del file.attrs["layer_names"]
         file.attrs["layer_names0"] = np.array([b"conv"])
         file.attrs["layer_names1"] = np.array([b"conv"])
-    first, second = read_layers(tmp_path / "weights.h5")
+    (model,) = read_models(tmp_path / "weights.h5")
+    first, second = model.layers
     assert first.name == second.name == "conv"
     np.testing.assert_array_equal(first.tensors["kernel"], KERNEL)

@@ -46,7 +46,7 @@ def _weights(complete: Any, backbone: Any, name: str, folder: Path) -> Flat:
     """Return Keras's variables under our names."""
     path = folder / "now.weights.h5"
     backbone.save_weights(path)
-    values = {tensor.path: tensor.value for tensor in read_tensors(name, path)}
+    values = {tensor.path: tensor.value for tensor in read_tensors(name, path).tensors}
     for layer, leaves in (("dense", ("kernel", "bias")), ("bn", ("scale", "bias", "mean", "var")),
                           ("predictions", ("kernel", "bias"))):  # fmt: skip
         for leaf, value in zip(

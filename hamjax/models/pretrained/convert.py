@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 from flax import traverse_util
 
-from hamjax.models.pretrained.hdf5 import SourceLayer
+from hamjax.models.pretrained.hdf5 import DENSE, NORM_LEAVES, SourceLayer
 from hamjax.models.pretrained.key_maps import KEY_MAPS, TOP
 from hamjax.runtime.errors import UserError
 
@@ -22,6 +22,7 @@ LEAVES = {
     "moving_mean": ("batch_stats", "mean"),
     "moving_variance": ("batch_stats", "var"),
 }
+NORM_TARGETS = {LEAVES[leaf][1] for leaf in NORM_LEAVES}
 IMAGENET_CLASSES = 1000
 
 
@@ -34,10 +35,24 @@ class Tensor:
     value: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """The tensors of a file, and what the file holds, in words."""
+
+    tensors: list[Tensor]
+    what: str
+
+
 def convert_layers(name: str, layers: Sequence[SourceLayer]) -> list[Tensor]:
-    """Say of every tensor of a Keras file where it belongs in network `name`."""
+    """Say of every tensor of a Keras file where it belongs in network `name`.
+
+    Several dense layers are a head of somebody's own, which is left out.
+    """
+    dense = sum(layer.kind == DENSE for layer in layers)
     tensors = []
     for label, layer in zip(KEY_MAPS[name](layers), layers, strict=True):
+        if layer.kind == DENSE and dense > 1 and len(layer.tensors.get("bias", ())) != IMAGENET_CLASSES:
+            continue
         room = f"head/{label}" if label == TOP else f"backbone/{label}"
         for leaf, value in layer.tensors.items():
             collection, target = LEAVES.get(leaf, ("params", leaf))
@@ -45,13 +60,13 @@ def convert_layers(name: str, layers: Sequence[SourceLayer]) -> list[Tensor]:
     return tensors
 
 
-def fill(name: str, variables: Mapping[str, Any], tensors: Sequence[Tensor], *, where: object) -> dict[str, Any]:
+def fill(name: str, variables: Mapping[str, Any], weights: Weights, *, where: object) -> dict[str, Any]:
     """Replace the backbone's values, and those of an ImageNet classifier if there is one.
 
     Args:
         name: of the network, for messages.
         variables: `{"params": ..., "batch_stats": ...}`; not changed.
-        tensors: a file's. Its classifier may stay unused.
+        weights: a file's. Its classifier may stay unused, and so may batch normalizations of a head.
         where: the file, for messages.
 
     Returns:
@@ -65,6 +80,7 @@ def fill(name: str, variables: Mapping[str, Any], tensors: Sequence[Tensor], *, 
     top = f"params/head/{TOP}/"
     classifies = np.shape(leaves.get(f"{top}bias", ())) == (IMAGENET_CLASSES,)
     expected = {path for path in leaves if path.split("/")[1] == "backbone" or (classifies and path.startswith(top))}
+    tensors = _without_norms_of_a_head(weights.tensors, expected)
     given = {tensor.path: tensor for tensor in tensors if classifies or not tensor.path.startswith(top)}
     wrong = [f"missing: {path} {np.shape(leaves[path])}" for path in sorted(expected - set(given))]
     wrong += [f"left over: {given[path].source} {given[path].value.shape}" for path in given if path not in expected]
@@ -78,8 +94,19 @@ def fill(name: str, variables: Mapping[str, Any], tensors: Sequence[Tensor], *, 
             wrong.append(f"not finite numbers: {tensor.source} ({tensor.value.dtype})")
     if wrong:
         raise UserError(
-            f"{where}: expected the {len(expected)} tensors of {name}, got {len(given)} with these differences; "
-            "use a file of this network:\n  " + "\n  ".join(wrong)
+            f"{where}: expected the {len(expected)} tensors of {name}, got {len(given)}{weights.what and ' of '}"
+            f"{weights.what} with these differences; use a file of this network:\n  " + "\n  ".join(wrong)
         )
     filled = {path: given[path].value.astype(leaves[path].dtype) for path in expected}
     return traverse_util.unflatten_dict(leaves | filled, sep="/")
+
+
+def _without_norms_of_a_head(tensors: Sequence[Tensor], expected: Set[str]) -> list[Tensor]:
+    """Leave out batch normalizations that the network has no place for: behind a backbone, they do not change it."""
+    kept = {_layer(path) for path in expected} | {_layer(t.path) for t in tensors if t.path.endswith("/kernel")}
+    return [t for t in tensors if _layer(t.path) in kept or t.path.rpartition("/")[2] not in NORM_TARGETS]
+
+
+def _layer(path: str) -> str:
+    """Return the part of a tensor's path that names its layer."""
+    return path.partition("/")[2].rpartition("/")[0]

@@ -2,17 +2,19 @@
 
 import dataclasses
 import itertools
+import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
 
+from hamjax.models.pretrained.reader import Reader
 from hamjax.runtime.errors import UserError, name_some
 
 CONVOLUTION, NORM, DENSE, OTHER = "convolution", "norm", "dense", "other"
-MAX_BYTES = 2**30  # of all tensors; the largest network has a tenth of it
+OPTIMIZER = "optimizer"  # its state has the shapes of the weights
 NORM_LEAVES = ("gamma", "beta", "moving_mean", "moving_variance")
 # Keras 3 numbers a layer's variables instead of naming them; without gamma the others move up.
 NUMBERED = {
@@ -45,27 +47,51 @@ class SourceLayer:
         return NORM if set(self.tensors) & set(NORM_LEAVES) else OTHER
 
 
-def read_layers(path: Path) -> list[SourceLayer]:
-    """Read every layer that has weights, in the order of Keras's `model.layers`.
+@dataclasses.dataclass(frozen=True)
+class SourceModel:
+    """A model of a file: the whole one, or one that is a layer of another.
+
+    Attributes:
+        name: that Keras gave it; empty if it is not known.
+        layers: those with weights, in the order of Keras's `model.layers`.
+    """
+
+    name: str
+    layers: list[SourceLayer]
+
+    def count(self, kind: str) -> int:
+        """Return how many layers are of a kind."""
+        return sum(layer.kind == kind for layer in self.layers)
+
+    def __str__(self) -> str:
+        kinds = {CONVOLUTION: "convolution", NORM: "batch normalization", DENSE: "dense layer", OTHER: "other layer"}
+        counts = {word: self.count(kind) for kind, word in kinds.items()}
+        said = ", ".join(f"{count} {word}{'s' * (count > 1)}" for word, count in counts.items() if count)
+        return f"{self.name or 'a model without a name'} ({said or 'no weights'})"
+
+
+def read_models(path: Path, content: BinaryIO | None = None) -> list[SourceModel]:
+    """Read every model of a file, the outermost first; in a nested one the backbone is inside.
 
     Args:
-        path: a file in the layout of the official weights (`layer_names` and
-            `weight_names` as attributes), also inside a whole model's file, or a
-            `.weights.h5` of Keras 3.
+        path: a file in the layout of the official weights (`layer_names` and `weight_names` as attributes), also
+            inside a whole model's file, or a `.weights.h5` of Keras 3.
+        content: of it, where it is a member of an archive.
 
     Raises:
         UserError: it cannot be read, is no HDF5, is cut short, holds something else or more than `MAX_BYTES`, or
             speaks of other files.
     """
+    if path.is_dir():
+        raise UserError(f"{path}: expected a file, got a folder, as TensorFlow's SavedModel is; save it as .keras.")
     try:
-        with h5py.File(path, "r") as file:
-            reader = _Reader(path)
+        with h5py.File(content or path, "r") as file:
+            reader = Reader(path)
             group = reader.group(file, "model_weights") or file
             if "layer_names" in group.attrs or "layer_names0" in group.attrs:
-                return _read_legacy(reader, group)
-            layers = reader.group(group, "layers")
-            if layers is not None:
-                return _read_numbered(reader, layers)
+                return _read_legacy(reader, group, _name_of(file.attrs.get("model_config")))
+            if models := _read_numbered(reader, file):
+                return models
             found = name_some(group, 5) or "nothing"
     except FileNotFoundError:
         raise UserError(f"{path}: expected a weights file, got none; check the path.") from None
@@ -76,66 +102,40 @@ def read_layers(path: Path) -> list[SourceLayer]:
             "something else: fetch it again."
         ) from error
     raise UserError(
-        f"{path}: expected Keras weights (an attribute `layer_names` or a group `layers`), got an HDF5 file "
+        f"{path}: expected Keras weights (an attribute `layer_names`, or groups with `vars`), got an HDF5 file "
         f"with {found}; save them with model.save_weights."
     )
 
 
-class _Reader:
-    """Takes out of a file what lies in it: no link is followed, no other file opened, no more than `MAX_BYTES` read."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self._left = path, MAX_BYTES
-
-    def group(self, parent: h5py.Group, name: str) -> h5py.Group | None:
-        """Return a group, or nothing if there is none of that name."""
-        found = self._member(parent, name)
-        if found is not None and not isinstance(found, h5py.Group):
-            raise UserError(f"{self.path}: expected a group {name!r}, got {type(found).__name__}; fetch it again.")
-        return found
-
-    def tensor(self, parent: h5py.Group, name: str) -> np.ndarray:
-        """Return an array of floating-point numbers."""
-        found = self._member(parent, name)
-        if found is None:
-            raise UserError(f"{self.path}: expected the tensor {name} in {parent.name}, got none; fetch it again.")
-        if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external or found.dtype.kind != "f":
-            raise UserError(
-                f"{self.path}: expected {name!r} to be an array of floating-point numbers in the file itself, got "
-                "something else; do not use this file."
-            )
-        self._left -= found.nbytes
-        if self._left < 0:
-            raise UserError(
-                f"{self.path}: expected tensors of at most {MAX_BYTES:,} bytes together, got more at {name!r} "
-                f"{found.shape}; do not use this file."
-            )
-        return np.asarray(found)
-
-    def _member(self, parent: h5py.Group, name: str) -> Any:
-        found: Any = parent
-        for part in filter(None, name.split("/")):
-            link = found.get(part, getlink=True) if isinstance(found, h5py.Group) else None
-            if link is None:
-                return None
-            if not isinstance(link, h5py.HardLink):
-                raise UserError(f"{self.path}: expected weights without links, got one at {part!r}; do not use it.")
-            found = found[part]
-        return found
-
-
-def _read_legacy(reader: _Reader, group: h5py.Group) -> list[SourceLayer]:
-    """Read the layout of Keras 1 and 2: a group a layer, named weights."""
-    layers = []
+def _read_legacy(reader: Reader, group: h5py.Group, model: str) -> list[SourceModel]:
+    """Read the layout of Keras 1 and 2: a group a layer, named weights; a nested model has its weights in one group."""
+    layers: list[SourceLayer] = []
+    nested = []
     for name in _attribute(group, "layer_names"):
         layer = reader.group(group, name)
         if layer is None:
             raise UserError(f"{reader.path}: expected the layer {name} that the file lists, got none; fetch it again.")
-        weights = _attribute(layer, "weight_names")
-        tensors = {weight.rsplit("/", 1)[-1].removesuffix(":0"): reader.tensor(layer, weight) for weight in weights}
-        if tensors:
-            layers.append(SourceLayer(name, tensors))
-    return layers
+        owners: dict[str, dict[str, np.ndarray]] = {}
+        for weight in _attribute(layer, "weight_names"):
+            owner, _, leaf = weight.removesuffix(":0").rpartition("/")
+            owners.setdefault(owner, {})[leaf] = reader.tensor(layer, weight)
+        if len(owners) > 1:
+            nested += _split_nested(name, owners)
+        else:
+            layers += [SourceLayer(name, tensors) for tensors in owners.values()]
+    return [SourceModel(model, layers), *nested]
+
+
+def _split_nested(model: str, owners: dict[str, dict[str, np.ndarray]]) -> list[SourceModel]:
+    """Divide a nested model's layers: its own have its name in their path, those of a model in it do not."""
+    inner, own = [], []
+    for owner, tensors in owners.items():
+        above, _, last = owner.rpartition("/")
+        if above.rpartition("/")[2] == model:
+            own.append(SourceLayer(last, tensors))
+        else:
+            inner.append(SourceLayer(owner, tensors))
+    return [SourceModel(model, layers) for layers in (own, inner) if layers]
 
 
 def _attribute(group: h5py.Group, name: str) -> list[str]:
@@ -147,24 +147,46 @@ def _attribute(group: h5py.Group, name: str) -> list[str]:
     return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 
 
-def _read_numbered(reader: _Reader, group: h5py.Group) -> list[SourceLayer]:
-    """Read the layout of Keras 3: `conv2d_12/vars/0`, the layer's name an attribute of `vars`.
+def _read_numbered(reader: Reader, file: h5py.Group) -> list[SourceModel]:
+    """Read the layout of Keras 3: `layers/conv2d_12/vars/0`, the layer's name an attribute of `vars`.
 
-    The number counts the layers of a class in `model.layers`, so classes are kept apart.
+    The number counts the layers of a class in `model.layers`, so classes are kept apart. Models may lie in others.
     """
-    layers = []
-    for key in sorted(group, key=_natural):
-        layer = reader.group(group, key)
-        variables = layer and reader.group(layer, "vars")
-        if not variables:
+    models: list[SourceModel] = []
+    waiting: list[tuple[h5py.Group, str]] = [(file, _given_name(reader.group_or_nothing(file, "vars")))]
+    seen: set[h5py.Group] = set()  # hard links may lead in circles
+    while waiting:
+        group, model = waiting.pop(0)
+        if group in seen:
             continue
-        values = {index: reader.tensor(variables, index) for index in sorted(variables, key=int)}
-        leaves = NUMBERED.get((re.sub(r"_\d+$", "", key), len(values)), tuple(values))
-        name = variables.attrs.get("name", "")
-        layers.append(SourceLayer(str(name), dict(zip(leaves, values.values(), strict=True))))
-    if not layers:
-        raise UserError(f"{reader.path}: expected layers with weights, got none; save them with model.save_weights.")
-    return layers
+        seen.add(group)
+        layers = []
+        for key in sorted(group, key=_natural):
+            if key == "vars" or (key == OPTIMIZER and group == file):
+                continue
+            child = reader.group_or_nothing(group, key)
+            variables = None if child is None else reader.group_or_nothing(child, "vars")
+            name = _given_name(variables)
+            if variables and (values := reader.numbers(variables)):
+                leaves = NUMBERED.get((re.sub(r"_\d+$", "", key), len(values)), tuple(values))
+                layers.append(SourceLayer(name, dict(zip(leaves, values.values(), strict=True))))
+            if child is not None:
+                waiting.append((child, name or model))
+        if layers:
+            models.append(SourceModel(model, layers))
+    return models
+
+
+def _given_name(variables: h5py.Group | None) -> str:
+    return "" if variables is None else str(variables.attrs.get("name", ""))
+
+
+def _name_of(model_config: Any) -> str:
+    """Return what Keras called a model, from the JSON beside its weights."""
+    try:
+        return str(json.loads(model_config)["config"]["name"])
+    except (TypeError, ValueError, LookupError, RecursionError):
+        return ""
 
 
 def _natural(key: str) -> tuple[str, int]:

@@ -4,15 +4,19 @@ A key map gives every layer of a file the name it has in our network. One withou
 there keeps a name of its own, and the check of completeness lists it.
 """
 
+import re
 from collections.abc import Callable, Sequence
 
-from hamjax.models.inception import topological_order
-from hamjax.models.pretrained.hdf5 import CONVOLUTION, DENSE, NORM, SourceLayer
+from hamjax.models.inception import creation_order, topological_order
+from hamjax.models.pretrained.hdf5 import CONVOLUTION, DENSE, NORM, SourceLayer, SourceModel
 from hamjax.runtime.errors import UserError
 
 Layers = Sequence[SourceLayer]
 KeyMap = Callable[[Layers], list[str]]
 TOP = "predictions"
+SUFFIXES = {CONVOLUTION: "conv", NORM: "bn"}
+# Convolutions and batch normalizations of each network.
+LAYER_COUNTS = {"resnet50": (53, 53), "inceptionv3": (94, 94), "densenet201": (200, 201)}
 
 
 def by_name(layers: Layers) -> list[str]:
@@ -29,21 +33,52 @@ def by_name(layers: Layers) -> list[str]:
 
 
 def inception_by_position(layers: Layers) -> list[str]:
-    """Match InceptionV3's numbered layers by their order among their kind."""
-    places = {
-        kind: iter([f"{unit}_{suffix}" for unit in topological_order()])
-        for kind, suffix in ((CONVOLUTION, "conv"), (NORM, "bn"))
-    }
-    labels = []
-    for i, layer in enumerate(layers):
+    """Match InceptionV3's numbered layers by their order among their kind.
+
+    Where all have their numbers, these say the order: weights of a model that is partly frozen come in another.
+    """
+    numbers = [_number(layer) for layer in layers]
+    known = all(number is not None for number, layer in zip(numbers, layers, strict=True) if layer.kind in SUFFIXES)
+    units = creation_order() if known else topological_order()
+    order = sorted(range(len(layers)), key=lambda i: (numbers[i] or 0) if known else i)
+    places = {kind: iter([f"{unit}_{suffix}" for unit in units]) for kind, suffix in SUFFIXES.items()}
+    labels = {}
+    for i in order:
+        layer = layers[i]
         surplus = f"{layer.name or 'layer'} ({layer.kind}, number {i + 1} in the file)"
-        labels.append(_label(layer, next(places.get(layer.kind, iter(())), surplus)))
-    return labels
+        labels[i] = _label(layer, next(places.get(layer.kind, iter(())), surplus))
+    return [labels[i] for i in range(len(layers))]
+
+
+def _number(layer: SourceLayer) -> int | None:
+    """Return the number that Keras put behind a layer's name; the first of its kind has none."""
+    match = re.fullmatch(r"(conv2d|batch_normalization)(?:_(\d+))?", layer.name)
+    return match and int(match[2] or 0)
 
 
 def _label(layer: SourceLayer, label: str) -> str:
     """Call the classifier by one name; the official files say probs, fc1000 or predictions."""
     return TOP if layer.kind == DENSE else label
+
+
+def recognise(model: SourceModel) -> str | None:
+    """Return which of the networks a model is, by how many layers it has; it may have some at its end besides."""
+    for name, (convolutions, norms) in LAYER_COUNTS.items():
+        if model.count(CONVOLUTION) == convolutions and model.count(NORM) >= norms:
+            return name
+    return None
+
+
+def find_backbone(name: str, models: Sequence[SourceModel], where: object) -> SourceModel:
+    """Return the model that is the network; if none is, the one that comes nearest.
+
+    Raises:
+        UserError: there are several.
+    """
+    found = [model for model in models if recognise(model) == name]
+    if len(found) > 1:
+        raise UserError(f"{where}: expected one {name}, got {len(found)}; save the one that is meant alone.")
+    return found[0] if found else max(models, key=lambda model: model.count(CONVOLUTION))
 
 
 KEY_MAPS: dict[str, KeyMap] = {

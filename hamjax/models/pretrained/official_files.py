@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 from hamjax.models.initialization import init_variables
-from hamjax.models.pretrained.convert import convert_layers, fill
-from hamjax.models.pretrained.hdf5 import read_layers
+from hamjax.models.pretrained.convert import Weights, convert_layers, fill
+from hamjax.models.pretrained.hdf5 import read_models
 from hamjax.models.pretrained.store import read_stored, save_weights
 from hamjax.models.registry import create_model
 from hamjax.runtime.download import fetch, file_md5, user_cache
@@ -87,10 +87,10 @@ def published_weights(name: str, *, top: bool = False, say: Say = print) -> Path
                 f"{error}\nOr name a file you have, the official one or one that `hamjax weights` wrote: "
                 "--config.model.weights=FILE; or train from random weights: --config.model.weights=random"
             ) from error
-        tensors = convert_layers(name, read_layers(original))
+        weights = Weights(convert_layers(name, read_models(original)[0].layers), "")
         model = create_model(name, head="imagenet" if top else "paper")
         variables = init_variables(model, image_size=224, seed=0)
-        save_weights(converted, name, fill(name, variables, tensors, where=file.name), source=file.url)
+        save_weights(converted, name, fill(name, variables, weights, where=file.name), source=file.url)
         say(f"ImageNet weights converted to {converted}")
     return converted
 

@@ -5,7 +5,7 @@ import json
 import tokenize
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from flax import traverse_util
@@ -13,7 +13,7 @@ from flax import traverse_util
 from hamjax.models.pretrained.convert import IMAGENET_CLASSES, Tensor
 from hamjax.models.pretrained.key_maps import TOP
 from hamjax.runtime.archive import open_archive, read_member
-from hamjax.runtime.errors import UserError
+from hamjax.runtime.errors import UserError, name_some
 from hamjax.runtime.files import replacing
 
 ABOUT = "about"
@@ -22,6 +22,7 @@ FORMAT = "hamjax weights 1"
 DAMAGE = (
     LookupError, ValueError, TypeError, ArithmeticError, MemoryError, RecursionError, SyntaxError, tokenize.TokenError,
 )  # fmt: skip
+KERAS_WEIGHTS = "model.weights.h5"
 MAX_BYTES = 2**30  # of all tensors; the largest network has a tenth of it
 
 
@@ -46,13 +47,32 @@ def save_weights(path: Path, name: str, variables: Mapping[str, Any], *, source:
         np.savez(file, **arrays, **{ABOUT: np.array(about)})  # pyright: ignore[reportArgumentType]
 
 
-def is_stored(path: Path) -> bool:
-    """Say whether a file begins as an npz does, which is a zip archive."""
+def is_archive(path: Path) -> bool:
+    """Say whether a file begins as a zip archive does; an npz is one, and so is Keras's own format."""
     try:
         with path.open("rb") as file:
             return file.read(2) == b"PK"
     except OSError:
         return False  # reading it as HDF5 says what is wrong
+
+
+def read_keras_member(path: Path) -> BinaryIO | None:
+    """Return the weights inside a `.keras` file; nothing of another archive.
+
+    Raises:
+        UserError: the archive is damaged, or PyTorch's or another program's.
+    """
+    with open_archive(path) as archive:
+        names = archive.namelist()
+        if KERAS_WEIGHTS in names:
+            return io.BytesIO(read_member(archive, archive.getinfo(KERAS_WEIGHTS), MAX_BYTES))
+    if not any(name.endswith(".npy") for name in names):
+        what = "PyTorch's weights" if any(name.endswith("data.pkl") for name in names) else "an archive of other files"
+        raise UserError(
+            f"{path}: expected a .keras file or what `hamjax weights` wrote, got {what} ({name_some(names, 3)}); save "
+            "the network with Keras."
+        )
+    return None
 
 
 def read_stored(path: Path, name: str) -> list[Tensor]:
