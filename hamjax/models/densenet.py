@@ -47,7 +47,7 @@ class DenseNet(nn.Module):
         x = record("stem", zero_padded_max_pool(x))
         for i, layers in enumerate(self.blocks):
             x, statistics = self._dense_block(x, f"conv{i + 2}", layers, conv, norm, train)
-            record(f"conv{i + 2}", x)
+            x = record(f"conv{i + 2}", x)
             # Keras ends with a BatchNorm named `bn`; the other blocks end with a transition that halves the channels.
             last = i == len(self.blocks) - 1
             name = "bn" if last else f"pool{i + 2}_bn"

@@ -45,7 +45,7 @@ class ResNet(nn.Module):
             for j in range(1, blocks + 1):
                 stride = 2 if i > 0 and j == 1 else 1
                 x = self._block(x, f"conv{i + 2}_block{j}", features, stride, train, projected=j == 1)
-            record(f"conv{i + 2}", x)
+            x = record(f"conv{i + 2}", x)
         return x
 
     def _block(self, x: Array, name: str, features: int, stride: int, train: bool, *, projected: bool) -> Array:

@@ -12,6 +12,7 @@ from hamjax.report.evidence import Exhibit
 Errors = Sequence[Mapping[str, Any]]
 
 SIDE, GAP, DPI = 160, 6, 100  # pixels, pixels, pixels an inch
+FLAT = 1e-3  # a range of heat, of [0, 1], that no eye sees
 THIRDS = (("upper left", "top", "upper right"), ("left", "centre", "right"), ("lower left", "bottom", "lower right"))
 
 
@@ -38,7 +39,8 @@ def _draw(image: np.ndarray, heat: np.ndarray) -> bytes:
         if left:
             axes.imshow(image.mean(-1), cmap="gray", vmin=0, vmax=255)
             # Clear without evidence, so that the lesion below stays visible; the root lifts middling evidence.
-            axes.imshow(heat, cmap="viridis", vmin=0, vmax=1, alpha=0.8 * np.sqrt(heat))
+            if not _is_flat(heat):  # one colour all over would look like evidence everywhere
+                axes.imshow(heat, cmap="viridis", vmin=0, vmax=1, alpha=0.8 * np.sqrt(heat))
         else:
             axes.imshow(image)
     buffer = io.BytesIO()
@@ -54,12 +56,18 @@ def _caption(error: Mapping[str, Any]) -> str:
 
 
 def _describe(error: Mapping[str, Any], heat: np.ndarray) -> str:
-    evidence = (
-        f"the evidence for {error['predicted']} is strongest at the {_place(heat)}"
-        if heat.any()
-        else (f"nothing in it speaks for {error['predicted']}")
-    )
+    if not heat.any():
+        evidence = f"nothing in it speaks for {error['predicted']}"
+    elif _is_flat(heat):
+        evidence = f"no place in it can be named that speaks for {error['predicted']}"
+    else:
+        evidence = f"the evidence for {error['predicted']} is strongest at the {_place(heat)}"
     return f"{error['image_id']} and its Grad-CAM heat map: {evidence}"
+
+
+def _is_flat(heat: np.ndarray) -> bool:
+    """Return whether all places of a map are alike, but for rounding."""
+    return np.ptp(heat) < FLAT
 
 
 def _place(heat: np.ndarray) -> str:

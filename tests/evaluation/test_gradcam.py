@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hamjax.evaluation.gradcam import grad_cam
+from hamjax.evaluation.gradcam import explained_stage, grad_cam
 from hamjax.models.classifier import Classifier
 from hamjax.models.densenet import DenseNet
 from hamjax.models.initialization import init_variables
@@ -17,7 +17,7 @@ from hamjax.models.registry import create_model
 from hamjax.models.resnet import ResNet
 
 CLASSES = np.array([5, 2, 4])
-SIZE = 139  # the smallest image InceptionV3 makes a 3 x 3 map of
+SIZE = 171  # the smallest image InceptionV3 makes a 4 x 4 map of
 
 
 def _variables(model: Any, size: int) -> Any:
@@ -41,10 +41,10 @@ def _explain(model: Any, variables: Any, images: Any) -> tuple[np.ndarray, dict[
     return jax.device_get(jax.jit(both)(variables, images))
 
 
-def _heat(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _heat(features: np.ndarray, weights: np.ndarray, size: int = SIZE) -> np.ndarray:
     """Weigh a map [B, H, W, C] by [B, C], enlarged by OpenCV; some must have something to show."""
     low = np.maximum(np.einsum("bhwc,bc->bhw", features, weights), 0)
-    enlarged = np.stack([cv2.resize(one, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR) for one in low])
+    enlarged = np.stack([cv2.resize(one, (size, size), interpolation=cv2.INTER_LINEAR) for one in low])
     largest = enlarged.max((1, 2), keepdims=True)
     assert (largest > 0).any()
     return enlarged / np.where(largest > 0, largest, 1)
@@ -84,6 +84,46 @@ def test_under_the_papers_head_a_channel_weighs_what_the_chain_rule_says(
     slope = _head_slope(variables["params"]["head"], variables["batch_stats"]["head"], stages["pooled"])
     np.testing.assert_allclose(heat, _heat(stages[last], slope), atol=1e-3)
     np.testing.assert_allclose(stages[last].mean((1, 2)), stages["pooled"], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "stage", "side"),
+    [("cnn", 7, "conv2", 7), ("cnn", 224, "conv4", 112), ("resnet50", 96, "conv4", 6), ("resnet50", 224, "features", 7),
+     ("densenet201", 32, "conv3", 4), ("inceptionv3", 75, "mixed2", 7), ("inceptionv3", 96, "mixed7", 4),
+     ("inceptionv3", 224, "features", 5)],
+)  # fmt: skip
+def test_a_map_of_fewer_than_4x4_places_gives_way_to_an_earlier_one(
+    name: str, size: int, stage: str, side: int
+) -> None:
+    model = create_model(name)
+    found: list[tuple[str, int]] = []
+
+    def look(variables: Any, images: Any) -> None:
+        stages = model.apply(variables, images, stages=True)[1]
+        explained = explained_stage(stages, model.LAST_MAP)
+        found.append((explained, stages[explained].shape[1]))
+
+    jax.eval_shape(look, init_variables(model, image_size=size, seed=0), jnp.zeros((1, size, size, 3)))
+    assert found == [(stage, side)]
+
+
+def test_an_earlier_map_weighs_what_small_changes_of_it_do(rng: np.random.Generator) -> None:
+    size, step = 24, 1e-2
+    model = Classifier(functools.partial(ResNet, ((4, 1), (4, 1))), head="linear")
+    variables, images = _variables(model, size), rng.random((3, size, size, 3), np.float32)
+    heat, stages = _explain(model, variables, images)
+    features = stages["conv2"]
+    assert (features.shape[1], stages["features"].shape[1]) == (6, 3)
+
+    @jax.jit
+    def logits(shift: Any) -> Any:
+        found: Any = model.apply(variables, images, given={"conv2": features + shift})
+        return found[np.arange(3), CLASSES]
+
+    slopes = [(logits(step * one) - logits(-step * one)) / (2 * step) for one in np.eye(16, dtype=np.float32)]
+    expected = _heat(features, np.stack(slopes, axis=1) / features[0, ..., 0].size, size)
+    np.testing.assert_allclose(heat, expected, atol=0.02)
+    assert (np.ptp(heat, axis=(1, 2)) > 0.5).all()
 
 
 def test_the_cnns_channels_weigh_what_the_chain_rule_says(rng: np.random.Generator) -> None:

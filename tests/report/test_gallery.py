@@ -97,6 +97,13 @@ def test_words_say_what_a_picture_shows(rows: slice, columns: slice, place: str)
     assert exhibit.alternative == f"b and its Grad-CAM heat map: the evidence for nv is strongest at the {place}"
 
 
+def test_a_map_that_is_alike_everywhere_is_not_drawn_and_names_no_place() -> None:
+    image = np.full((1, 30, 30, 3), 90, np.uint8)
+    flat, empty = (draw_gallery(image, np.full((1, 30, 30), heat), [ERROR])[0] for heat in (0.9999, 0.0))
+    assert flat.alternative == "b and its Grad-CAM heat map: no place in it can be named that speaks for nv"
+    assert flat.png == empty.png
+
+
 def test_words_say_that_a_map_is_empty() -> None:
     (exhibit,) = draw_gallery(np.zeros((1, 30, 30, 3), np.uint8), np.zeros((1, 30, 30)), [ERROR])
     assert exhibit.alternative == "b and its Grad-CAM heat map: nothing in it speaks for nv"
