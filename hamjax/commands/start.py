@@ -1,10 +1,12 @@
 """What a run says before its first step."""
 
+from collections.abc import Mapping
+
 from hamjax.data.classes import CLASSES, PAPER_ORDER
 from hamjax.data.dataset import describe_tables
 from hamjax.data.lesions import lesion_facts
 from hamjax.data.sampling import STRATEGIES
-from hamjax.data.splits import PARTITIONS, TRAIN, split_counts
+from hamjax.data.splits import PARTITIONS, TEST, TRAIN, split_counts
 from hamjax.report.terminal import as_known, lesions_unknown, table, with_total
 from hamjax.training.setup.experiment import Experiment
 
@@ -34,6 +36,7 @@ def describe_start(experiment: Experiment) -> str:
             f"strategy {config.sampling.strategy}: {balancing}: {sum(resampled.values()):,} images an epoch",
             table(["", "all", *PAPER_ORDER], rows),
             *lesions_unknown(lesion_facts(metadata)),
+            *_untrained(counts),
             f"majority baseline: always {top} scores accuracy {baseline:.3f}, balanced accuracy "
             f"{1 / sum(n > 0 for n in counts['test'].values()):.3f} on test",
             f"{config.model.name}: {experiment.plan.steps_per_epoch:,} steps an epoch of "
@@ -42,6 +45,14 @@ def describe_start(experiment: Experiment) -> str:
             _describe_sharing(experiment),
         ]
     )
+
+
+def _untrained(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Name the classes that are in the test part alone, in a line, if there are such."""
+    missing = [dx for dx in PAPER_ORDER if counts[TEST][dx] and not counts[TRAIN][dx]]
+    if not missing:
+        return []
+    return [f"warning: no training image is {' or '.join(missing)}, but test images are: all of them will be wrong"]
 
 
 def _describe_sharing(experiment: Experiment) -> str:

@@ -10,7 +10,9 @@ from sklearn import metrics
 
 from hamjax.data.classes import CLASSES
 from hamjax.evaluation.metrics.bootstrap import accuracy_intervals, bootstrap_intervals, rate_interval, weighted_auc
+from hamjax.evaluation.metrics.classification import classification_report
 from hamjax.evaluation.metrics.intervals import Interval, wilson_interval
+from hamjax.evaluation.metrics.ranking import one_vs_rest
 from hamjax.evaluation.metrics.resampling import ClusterBootstrap, correctness_correlation
 
 sk: Any = metrics  # its stubs know of no zero_division=0
@@ -47,8 +49,8 @@ def _case(n: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return labels, probabilities, lesions
 
 
-def _covers(interval: Interval | None, truth: float) -> bool:
-    return interval is not None and interval["low"] <= truth <= interval["high"]
+def _covers(interval: Interval | None, truth: float, rounding: float = 0.0) -> bool:
+    return interval is not None and interval["low"] - rounding <= truth <= interval["high"] + rounding
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 8), (8, 8), (1, 8), (7, 19), (440, 1103)])
@@ -135,6 +137,27 @@ def test_one_class_and_one_lesion_still_have_intervals() -> None:
     assert found["intervals"]["accuracy"] == pytest.approx(wilson_interval(1, 1))
     assert found["intervals"]["macro_auc"] is None
     assert found["intervals"]["balanced_accuracy"]["low"] < 0.5
+
+
+@pytest.mark.parametrize("right", [0.0, 0.1, 0.9, 1.0])
+def test_an_interval_holds_its_estimate(right: float) -> None:
+    rng = np.random.default_rng(0)
+    for size in (7, 12, 40):
+        labels = np.r_[np.arange(7), rng.integers(0, 7, size)]
+        answer = np.where(rng.random(len(labels)) < right, labels, (labels + 1) % 7)
+        probabilities = 0.5 * np.eye(7)[answer] + 0.5 * rng.dirichlet(np.ones(7), len(labels))
+        lesions = rng.integers(0, len(labels), len(labels))
+        report = classification_report(labels, probabilities, CLASSES)
+        ranked = one_vs_rest(labels, probabilities, CLASSES)
+        found = bootstrap_intervals(labels, probabilities, lesions, CLASSES, resamples=200)
+        estimates = report | {"macro_auc": ranked["macro_auc"]}
+        for name, interval in found["intervals"].items():
+            assert _covers(interval, estimates[name], 1e-12), (name, interval, estimates[name])
+        for name, rows in found["per_class"].items():
+            own = report["per_class"][name] | {"auc": ranked["per_class"][name]["auc"]}
+            assert all(_covers(interval, own[row], 1e-12) for row, interval in rows.items() if interval is not None), (
+                name
+            )
 
 
 def test_a_rate_without_images_has_no_interval() -> None:

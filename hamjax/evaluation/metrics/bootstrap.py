@@ -123,19 +123,19 @@ def rate_interval(
 
 
 def recall_draws(bootstrap: ClusterBootstrap, truth: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return resampled recalls, [B, K], from `truth` [N, K] bool and `right` [N] bool."""
+    """Return recalls and resampled ones, [1 + B, K], from `truth` [N, K] bool and `right` [N] bool."""
     hits, images = np.split(bootstrap.sums(np.hstack([truth & right[:, None], truth])), 2, axis=1)
     return ratio(hits, images)
 
 
 def f1_draws(bootstrap: ClusterBootstrap, truth: np.ndarray, called: np.ndarray) -> np.ndarray:
-    """Return resampled F1, [B, K], from `truth` and `called`, both [N, K] bool."""
+    """Return F1 and resampled ones, [1 + B, K], from `truth` and `called`, both [N, K] bool."""
     hits, either = np.split(bootstrap.sums(np.hstack([truth & called, 1 * truth + called])), 2, axis=1)
     return ratio(2 * hits, either)
 
 
 def auc_draws(bootstrap: ClusterBootstrap, truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return resampled one-against-all AUC, [B, K], from `truth` [N, K] bool."""
+    """Return one-against-all AUC and resampled ones, [1 + B, K], from `truth` [N, K] bool."""
     weights = bootstrap.image_weights()
     columns = zip(probabilities.T, truth.T, strict=True)
     return np.stack([weighted_auc(scores, positive, weights) for scores, positive in columns], axis=1)

@@ -39,15 +39,25 @@ def wilson_interval(successes: float, n: float, *, level: float = 0.95) -> Inter
         n: trials, positive; fewer than were made where they are correlated.
         level: nominal coverage.
     """
-    z = normal_quantile(level)
-    low, high = wilson_bound(np.array(successes / n), np.array(n), np.array([-z, z])).tolist()
-    return {"low": low, "high": high, "method": "wilson"}
+    z, rate = normal_quantile(level), successes / n
+    low, high = wilson_bound(np.array(rate), np.array(n), np.array([-z, z])).tolist()
+    # At a rate of 0 or 1 it is itself an end, but for rounding.
+    return {"low": min(low, rate), "high": max(high, rate), "method": "wilson"}
 
 
-def percentile_interval(values: np.ndarray, *, level: float = 0.95) -> Interval | None:
-    """Return the middle `level` of resampled values [B]; NaN, undefined in its resample, is left out."""
+def percentile_interval(values: np.ndarray, estimate: float, *, level: float = 0.95) -> Interval | None:
+    """Return the middle `level` of resampled values, up to the estimate where that lies outside.
+
+    Draws of a recall of 0 can only be larger. The mean of several such recalls then leaves out 0 in nearly every
+    draw, though nothing speaks against it.
+
+    Args:
+        values: [B]; NaN, undefined in its resample, is left out.
+        estimate: from the data as they are.
+        level: nominal coverage.
+    """
     defined = values[~np.isnan(values)]
     if not len(defined):
         return None
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]).tolist()
-    return {"low": low, "high": high, "method": "bootstrap"}
+    return {"low": float(np.fmin(low, estimate)), "high": float(np.fmax(high, estimate)), "method": "bootstrap"}

@@ -26,6 +26,8 @@ class ClusterBootstrap:
         # Drawn once and kept as counts: every figure is then resampled by the same draws, with one matrix product.
         drawn = self._rng.integers(self.clusters, size=(resamples, self.clusters), dtype=np.int32)
         self.counts = np.stack([np.bincount(row, minlength=self.clusters) for row in drawn], dtype=np.float32)
+        # In front of them the data as they are: the first of whatever is summed is the estimate itself.
+        self._weights = np.vstack([np.ones((1, self.clusters), np.float32), self.counts])
         self.level = level
 
     def within(self, values: np.ndarray) -> np.ndarray:
@@ -33,16 +35,16 @@ class ClusterBootstrap:
         return np.add.reduceat(values[self._order], self._starts, dtype=np.float32)
 
     def sums(self, values: np.ndarray) -> np.ndarray:
-        """Return the sums of whole numbers of images, [N, M], over each resample: [B, M] float64."""
-        return (self.counts @ self.within(values)).astype(np.float64)  # exact below 2^24
+        """Return the sums of whole numbers of images, [N, M], over all and over each resample: [1 + B, M] float64."""
+        return (self._weights @ self.within(values)).astype(np.float64)  # exact below 2^24
 
     def image_weights(self) -> np.ndarray:
-        """Return how often each resample holds each image, [N, B] float32."""
-        return np.ascontiguousarray(self.counts.T)[self.cluster]
+        """Return ones, and how often each resample holds each image, [N, 1 + B] float32."""
+        return np.ascontiguousarray(self._weights.T)[self.cluster]
 
     def interval(self, values: np.ndarray) -> Interval | None:
-        """Return the percentile interval of a statistic's resampled values, [B]."""
-        return percentile_interval(values, level=self.level)
+        """Return the percentile interval of a statistic, from its estimate and resampled values, [1 + B]."""
+        return percentile_interval(values[1:], values[0], level=self.level)
 
     def effective_size(self, among: np.ndarray, correlation: float) -> float:
         """Return how many independent images `among`, [N] bool, are worth.
@@ -75,8 +77,13 @@ class ClusterBootstrap:
         return self.interval(ratio(both, all_))
 
     def rate_draws(self, hit: int, n: int, size: float) -> np.ndarray:
-        """Draw a rate, [B], from the distribution whose every percentile is the end of a Wilson interval."""
-        return wilson_bound(np.array(hit / n), np.array(size), self._rng.standard_normal(len(self.counts)))
+        """Return a rate, and draws from the distribution whose every percentile is the end of a Wilson interval.
+
+        Returns:
+            [1 + B].
+        """
+        draws = wilson_bound(np.array(hit / n), np.array(size), self._rng.standard_normal(len(self.counts)))
+        return np.r_[hit / n, draws]
 
 
 def correctness_correlation(labels: np.ndarray, predicted: np.ndarray, clusters: np.ndarray) -> float:
