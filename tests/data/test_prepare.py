@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from hamjax.data.classes import CLASSES
 from hamjax.data.dataset import Dataset
+from hamjax.data.preparation.cache import Cache
 from hamjax.data.preparation.images import decode, resize
 from hamjax.data.preparation.prepare import DataRequest, prepare
 from hamjax.runtime import files
@@ -241,6 +242,21 @@ def test_pixels_are_checked_without_the_lock(run: Prepare, tmp_path: Path) -> No
     run()
     with FileLock(tmp_path / "data" / ".lock"):
         assert run()[1] == ""
+
+
+def test_whoever_prepared_them_lets_go_before_the_check(
+    run: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_cache, opened = Cache.open, []
+
+    def look(self: Cache, *args: Any) -> Dataset:
+        with FileLock(tmp_path / "data" / ".lock", timeout=0):
+            opened.append(self)
+        return open_cache(self, *args)
+
+    monkeypatch.setattr(Cache, "open", look)
+    run()
+    assert len(opened) == 1
 
 
 def test_the_table_that_was_read_is_said_and_kept(run: Prepare, copy: Path) -> None:

@@ -93,11 +93,13 @@ def prepare(request: DataRequest, say: Say = print) -> Dataset:
                 return _open(request, source)
             waiting = f"{request.root}: waiting for another process that is preparing data there"
             with hold(request.root, functools.partial(say, waiting), remedy=CURE):
-                if _versions(request) == seen:  # otherwise another process has built it meanwhile
-                    if source is not None and outlook.records:
-                        build_records(source, request.records, allow_missing=request.allow_missing, say=say)
+                is_ours = _versions(request) == seen  # otherwise another process has built it meanwhile
+                if is_ours and source is not None and outlook.records:
+                    build_records(source, request.records, allow_missing=request.allow_missing, say=say)
+                if is_ours:
                     _build_cache(request, say)
-                    return _open(request, source)
+            if is_ours:
+                return _open(request, source)
     except OSError as error:
         raise UserError(f"{request.root}: expected a folder that can be written to, got {error}; {CURE}.") from error
 
