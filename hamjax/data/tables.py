@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -120,8 +121,8 @@ def _decode(content: bytes, where: str, *, errors: str = "strict") -> str:
 
 def _without_hint(text: str) -> str:
     """Leave out the line by which Excel may name the separator."""
-    first, _, rest = text.partition("\n")
-    return rest if first.strip().lower() in {f"sep={mark}".strip() for mark in DELIMITERS} else text
+    first, *rest = re.split(r"\r\n|\r|\n", text, maxsplit=1)
+    return "".join(rest) if first.strip().lower() in {f"sep={mark}".strip() for mark in DELIMITERS} else text
 
 
 def _delimiter(text: str) -> str:

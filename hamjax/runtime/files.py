@@ -3,12 +3,18 @@
 import contextlib
 import os
 import shutil
+import tokenize
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from hamjax.runtime.errors import UserError
+
+# What NumPy raises at damaged arrays; the first two of the text in their header.
+ARRAY_DAMAGE = (
+    tokenize.TokenError, SyntaxError, ValueError, TypeError, OSError, EOFError, OverflowError, MemoryError,
+)  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -155,7 +155,7 @@ class MemberFile(io.RawIOBase):
                 piece = state.inflater.decompress(given, min(SPACING, at + size - before))
             except zlib.error as error:
                 raise OSError(f"{self._what}: {error}") from error
-            if not piece and not given:
+            if not piece and (not given or state.inflater.eof):  # the stream may end before the archive says
                 break
             state.waiting, state.out = state.inflater.unconsumed_tail, before + len(piece)
             self._recent += piece

@@ -1,4 +1,4 @@
-"""Mutated input of six kinds: each must end in success or in a `UserError`.
+"""Mutated input of seven kinds: each must end in success or in a `UserError`.
 
 A kind is a module with
 
@@ -9,4 +9,4 @@ A kind is a module with
     command(folder)                    the same as a command, or nothing where there is none
 """
 
-KINDS = ("tables", "archives", "jpegs", "weights", "runs", "overrides")
+KINDS = ("tables", "archives", "layouts", "jpegs", "weights", "runs", "overrides")

@@ -1,9 +1,10 @@
-"""Try mutated input of six kinds: each must end in success or be refused with a message.
+"""Try mutated input of seven kinds: each must end in success or be refused with a message.
 
     python scripts/fuzz.py --mutants 20000 --seed 1
     python scripts/fuzz.py --kinds weights --seed 1 --start 17 --mutants 1     # one again
 
-Kinds: metadata tables, zip archives, JPEGs, weights, run directories with their checkpoints' metadata, overrides.
+Kinds: metadata tables, zip archives, layouts of sources, images, weights, run directories with their checkpoints'
+metadata, overrides.
 """
 
 import argparse

@@ -41,6 +41,8 @@ def mutate(rng: Random, samples: Path, folder: Path) -> Path:
         (folder / "copy" / path.name).write_bytes(path.read_bytes())
     mutant = rng.choice(sorted((folder / "copy").glob("*.jpg")))
     content = mutant.read_bytes()
+    if rng.random() < 0.2:
+        content = _recode(rng, content)
     if rng.random() < 0.15:
         content = damage(rng, content)
     elif content.startswith(b"\xff\xd8"):
@@ -155,6 +157,28 @@ def _extra(rng: Random, segments: Segments) -> None:
 
 
 CHANGES = (_frame, _frame, _tables, _scan, _scan, _scans, _order, _extra, _extra)
+
+
+def _recode(rng: Random, content: bytes) -> bytes:
+    """Save it in another mode and depth, at times with a turn, a transparent colour or something behind its end."""
+    mode, options = rng.choice(MODES), {}
+    with Image.open(io.BytesIO(content)) as image:
+        picture = image.convert("L" if mode == "I;16" else mode)
+    if mode == "I;16":
+        picture = Image.new(mode, picture.size)
+        picture.putdata([rng.randrange(2**16) for _ in range(picture.width * picture.height)])
+    if rng.random() < 0.3:
+        exif = Image.Exif()
+        exif[0x0112] = rng.choice((1, 6, 8, 99))
+        options["exif"] = rng.choice((exif.tobytes(), b"Exif\0\0" + rng.randbytes(20)))
+    if rng.random() < 0.3 and mode in ("1", "L", "P", "I;16"):
+        options["transparency"] = 0
+    file = io.BytesIO()
+    picture.save(file, "jpeg" if mode == "CMYK" else "png", **options)
+    return file.getvalue() + (rng.randbytes(2000) + b"\xff\xda" * 300) * (rng.random() < 0.3)
+
+
+MODES = ("1", "L", "P", "LA", "RGB", "RGBA", "I;16", "CMYK")
 
 
 def _damage_png(rng: Random, content: bytes) -> bytes:

@@ -99,6 +99,16 @@ def test_a_damaged_member_is_an_error(path: Path) -> None:
     member.compress_type = zipfile.ZIP_DEFLATED
     with pytest.raises(OSError, match="second"):
         MemberFile(path, member).read()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as short:
+        short.writestr("second", b"short" * 100)
+    raw = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as short:
+        member = short.getinfo("second")
+    member.file_size, member.compress_size = 1000, member.compress_size + 20  # it ends before the archive says
+    file = MemberFile(path, member)
+    assert file.read(500) == b"short" * 100
+    with pytest.raises(OSError, match="ends too early"):
+        file.read()
     member.header_offset = 3
     with pytest.raises(UserError, match="expected a whole archive"):
         MemberFile(path, member)

@@ -21,7 +21,7 @@ from hamjax.data.metadata import Metadata
 from hamjax.data.preparation.images import CHUNK, decode_chunks
 from hamjax.data.preparation.records import Records, read_columns
 from hamjax.runtime.errors import UserError
-from hamjax.runtime.files import replacing
+from hamjax.runtime.files import ARRAY_DAMAGE, replacing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Cache:
         try:
             stored = json.loads(self.sidecar.read_text())
             array = np.load(self.pixels, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+        except ARRAY_DAMAGE as error:
             return f"unreadable ({error})"
         expected = self._expected(details)
         if stored.get("fingerprint") != expected["fingerprint"]:
@@ -142,7 +142,7 @@ def _load_columns(open_records: Callable[[], Records], path: Path) -> Metadata:
     try:
         with np.load(path, allow_pickle=False) as columns:
             return Metadata(**columns)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (*ARRAY_DAMAGE, zipfile.BadZipFile, zlib.error):
         metadata = read_columns(open_records())
     columns: dict[str, Any] = {**metadata.columns()}
     # Where nothing can be written, or no more, every start reads the records.

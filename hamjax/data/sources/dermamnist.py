@@ -19,6 +19,7 @@ from hamjax.data.classes import CLASSES
 from hamjax.data.metadata import from_rows
 from hamjax.runtime.archive import open_archive, read_member
 from hamjax.runtime.errors import UserError, name_some
+from hamjax.runtime.files import ARRAY_DAMAGE
 from hamjax.runtime.member_file import MemberFile
 
 PARTS = ("train", "val", "test")
@@ -98,7 +99,7 @@ class DermaMnistSource:
         content = read_member(self._archive, self._members[name], MAX_IMAGES * 8 + 1000)
         try:
             labels = np.load(io.BytesIO(content), allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+        except ARRAY_DAMAGE as error:
             raise UserError(f"{self.path}: expected an array in {name}, got {error}; fetch the file again.") from error
         count = len(labels) if labels.ndim else 0
         if labels.dtype.kind not in "iu" or labels.shape not in ((count, 1), (count,)) or not 0 < count <= MAX_IMAGES:
@@ -120,7 +121,7 @@ class DermaMnistSource:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, fortran, dtype = read(file)
-        except (ValueError, OSError, EOFError) as error:
+        except ARRAY_DAMAGE as error:
             raise UserError(f"{self.path}: expected an array in {name}, got {error}; fetch the file again.") from error
         side = shape[1] if len(shape) == 4 else 0
         expected = file.tell() + count * side * side * 3
