@@ -106,7 +106,7 @@ def test_a_damaged_member_is_an_error(path: Path) -> None:
         member = short.getinfo("second")
     member.file_size, member.compress_size = 1000, member.compress_size + 20  # it ends before the archive says
     file = MemberFile(path, member)
-    assert file.read(500) == b"short" * 100
+    assert file.read(499) == (b"short" * 100)[:-1]
     with pytest.raises(OSError, match="ends too early"):
         file.read()
     member.header_offset = 3
