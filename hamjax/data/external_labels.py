@@ -20,6 +20,7 @@ from hamjax.data.layouts import (
     Layout,
     layout_of,
     read_labels_of,
+    with_known_names,
     with_lesions,
 )
 from hamjax.data.metadata import Metadata, from_rows
@@ -71,7 +72,7 @@ def read_labels(path: Path) -> ExternalLabels:
         UserError: a column is missing, a row repeated, a diagnosis unknown or contradicted; ids are named.
     """
     content = read_content(path)
-    rows = parse_table(content, str(path))
+    rows = with_known_names(parse_table(content, str(path)))
     columns, layout = set(rows[0]), layout_of(list(rows[0]))
     if layout is not None and layout in NAMES:
         name = NAMES[layout]

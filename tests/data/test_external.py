@@ -191,3 +191,8 @@ def test_overlap_knows_images_lesions_and_near_duplicates() -> None:
     assert found == {
         "A1": "", "A2": "H2", "A5": "H5", "A6": "", "ISIC_0033421": "ISIC_0033421", "R2": "H2", "R3": "H2", "R4": "",
     }  # fmt: skip
+
+
+def test_columns_of_labels_may_be_in_capitals(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("IMAGE_ID,DX\nISIC_1,NV\n")
+    assert read_labels(tmp_path / "labels.csv").metadata.image_id.tolist() == ["ISIC_1"]

@@ -133,8 +133,9 @@ class DermaMnistSource:
             or self._members[name].file_size != expected
         ):
             raise UserError(
-                f"{self.path}: expected {name} to be uint8 [{count}, S, S, 3], as its labels, got {dtype} "
-                f"{list(shape)}; fetch the file again."
+                f"{self.path}: expected {name} to be uint8 [{count}, S, S, 3] in C order, as long as its labels, got "
+                f"{dtype} {list(shape)} in {'Fortran' if fortran else 'C'} order, in a file of "
+                f"{self._members[name].file_size:,} bytes; fetch the file again."
             )
         return file, file.tell(), side
 
