@@ -18,6 +18,7 @@ os.environ.setdefault(
 
 import csv
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,11 @@ from hamjax.data.sources.synthetic import SyntheticSource
 from tests.helpers import keras_networks
 
 jax.config.update("jax_num_cpu_devices", 8)
+# A shell starts background jobs with SIGINT ignored, and nohup with SIGHUP: hamjax then leaves both so, and tests of
+# them would wait for ever. Child processes inherit what is set here.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
 IMAGES = 300
