@@ -92,3 +92,19 @@ def test_a_file_as_keras_writes_it_is_read(tmp_path: Path) -> None:
     first, second = model.layers
     assert first.name == second.name == "conv"
     np.testing.assert_array_equal(first.tensors["kernel"], KERNEL)
+
+
+def test_a_heap_of_texts_that_has_no_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.h5"
+    with h5py.File(path, "w") as file:
+        variables = file.create_group("layers/conv2d/vars")
+        variables.attrs["name"] = "conv1_conv"
+        variables["0"] = KERNEL
+    (model,) = read_models(path)
+    assert model.layers[0].name == "conv1_conv"
+    content = bytearray(path.read_bytes())
+    first = content.index(b"GCOL") + 16
+    content[first + 8 : first + 16] = (2**64 - 16).to_bytes(8, "little")  # with its header it takes no room
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="a damaged heap of texts"):
+        read_models(path)

@@ -1,16 +1,18 @@
 """Reading the weights Keras stores in HDF5, in either of its layouts, with h5py alone."""
 
 import dataclasses
+import io
 import itertools
 import json
+import mmap
 import re
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
 
-from hamjax.models.pretrained.reader import Reader
+from hamjax.models.pretrained.reader import Reader, require_sound_heaps
 from hamjax.runtime.errors import UserError, name_some
 
 CONVOLUTION, NORM, DENSE, OTHER = "convolution", "norm", "dense", "other"
@@ -70,7 +72,7 @@ class SourceModel:
         return f"{self.name or 'a model without a name'} ({said or 'no weights'})"
 
 
-def read_models(path: Path, content: BinaryIO | None = None) -> list[SourceModel]:
+def read_models(path: Path, content: io.BytesIO | None = None) -> list[SourceModel]:
     """Read every model of a file, the outermost first; in a nested one the backbone is inside.
 
     Args:
@@ -85,6 +87,7 @@ def read_models(path: Path, content: BinaryIO | None = None) -> list[SourceModel
     if path.is_dir():
         raise UserError(f"{path}: expected a file, got a folder, as TensorFlow's SavedModel is; save it as .keras.")
     try:
+        _require_sound(path, content)
         with h5py.File(content or path, "r") as file:
             reader = Reader(path)
             group = reader.group(file, "model_weights") or file
@@ -105,6 +108,14 @@ def read_models(path: Path, content: BinaryIO | None = None) -> list[SourceModel
         f"{path}: expected Keras weights (an attribute `layer_names`, or groups with `vars`), got an HDF5 file "
         f"with {found}; save them with model.save_weights."
     )
+
+
+def _require_sound(path: Path, content: io.BytesIO | None) -> None:
+    if content is not None:
+        require_sound_heaps(content.getvalue(), path)
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        require_sound_heaps(mapped, path)
 
 
 def _read_legacy(reader: Reader, group: h5py.Group, model: str) -> list[SourceModel]:

@@ -1,5 +1,6 @@
 """HDF5 files that anyone may have made: what lies in one is read within bounds, and nothing outside of it."""
 
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from hamjax.runtime.errors import UserError
 
+HEAP = b"GCOL\1\0\0\0"  # how a global heap begins: its signature and version
 MAX_BYTES = 2**30  # of all tensors; the largest network has a tenth of it
 
 
@@ -65,3 +67,24 @@ class Reader:
                 raise UserError(f"{self.path}: expected weights without links, got one at {part!r}; do not use it.")
             found = found[part]
         return found
+
+
+def require_sound_heaps(content: bytes | mmap.mmap, path: Path) -> None:
+    """Refuse a file whose texts lie in a heap with impossible sizes: HDF5 itself would search it for ever.
+
+    The form of a global heap is that of the HDF5 File Format Specification, III.E.
+
+    Raises:
+        UserError: there is one.
+    """
+    start = content.find(HEAP)
+    while start >= 0:
+        end = start + int.from_bytes(content[start + 8 : start + 16], "little")
+        place = start + 16
+        while place + 16 <= min(end, len(content)):
+            is_used, size = any(content[place : place + 2]), int.from_bytes(content[place + 8 : place + 16], "little")
+            step = 16 + (size + 7) // 8 * 8 if is_used else size  # free space counts its own header
+            if not 16 <= step <= end - place:
+                raise UserError(f"{path}: expected a whole HDF5 file, got a damaged heap of texts; fetch it again.")
+            place += step
+        start = content.find(HEAP, start + len(HEAP))

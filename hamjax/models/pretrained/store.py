@@ -5,7 +5,7 @@ import json
 import tokenize
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from flax import traverse_util
@@ -56,7 +56,7 @@ def is_archive(path: Path) -> bool:
         return False  # reading it as HDF5 says what is wrong
 
 
-def read_keras_member(path: Path) -> BinaryIO | None:
+def read_keras_member(path: Path) -> io.BytesIO | None:
     """Return the weights inside a `.keras` file; nothing of another archive.
 
     Raises:
