@@ -44,5 +44,5 @@ def describe_tables(tables: Sequence[dict[str, Any]], outside: Mapping[str, str]
     ]
     if outside:
         counts = ", ".join(f"{words} {count}" for words, count in Counter(outside.values()).most_common())
-        lines.append(f"left out {len(outside):,} images of other diagnoses ({counts}): {name_some(outside)}")
+        lines.append(f"left out {len(outside):,} images that are of no class ({counts}): {name_some(outside)}")
     return lines

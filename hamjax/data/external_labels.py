@@ -13,11 +13,10 @@ from typing import Any
 from hamjax.data.classes import CLASSES
 from hamjax.data.image_names import image_id_of
 from hamjax.data.layouts import (
-    ARCHIVE_DIAGNOSES,
-    CARCINOMA,
-    ONE_HOT_CODES,
     Labels,
     Layout,
+    class_of_folder,
+    code_of,
     layout_of,
     read_labels_of,
     with_known_names,
@@ -78,7 +77,7 @@ def read_labels(path: Path) -> ExternalLabels:
         name = NAMES[layout]
     elif {"image", "label"} <= columns:
         layout, name = Layout.HAM10000, PAIRS
-        rows = [row | {"image_id": row["image"], "dx": _code_of(row["label"]) or row["label"]} for row in rows]
+        rows = [row | {"image_id": row["image"], "dx": code_of(row["label"]) or row["label"]} for row in rows]
     else:
         raise UserError(
             f"{path}: expected the columns image_id,dx or image,label or isic_id,diagnosis or "
@@ -98,7 +97,7 @@ def labels_of_folders(root: Path, entries: Sequence[Entry]) -> ExternalLabels:
     Raises:
         UserError: there is none in a folder of the seven classes.
     """
-    classes = {str(entry.place): dx for entry in entries if (dx := _class_of(entry.place)) is not None}
+    classes = {str(entry.place): dx for entry in entries if (dx := class_of_folder(entry.place)) is not None}
     ids = shortest_ids(list(classes))
     rows = [{"image_id": ids[place], "lesion_id": "", "dx": dx} for place, dx in classes.items() if dx]
     outside = {ids[place]: PurePosixPath(place).parent.name for place, dx in classes.items() if not dx}
@@ -163,16 +162,3 @@ def _common(place: Parts, path: Parts) -> int:
     """Return how many last parts two paths share."""
     pairs = zip(reversed(place), reversed(path), strict=False)
     return next((k for k, (a, b) in enumerate(pairs) if a != b), min(len(place), len(path)))
-
-
-def _class_of(place: PurePosixPath) -> str | None:
-    """Return the class of the nearest folder that is named by one; empty for one that is none of the seven."""
-    codes = (_code_of(folder.name.replace("_", " ")) for folder in place.parents)
-    return next((code for code in codes if code is not None), None)
-
-
-def _code_of(word: str) -> str | None:
-    """Return the class of a code or a diagnosis in words; empty for one that is none of the seven."""
-    if word.lower() == CARCINOMA:
-        return ""
-    return ARCHIVE_DIAGNOSES.get(word.lower(), ONE_HOT_CODES.get(word.upper()))

@@ -8,6 +8,7 @@ import dataclasses
 import enum
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePosixPath
 
 from hamjax.data.classes import CLASSES
 from hamjax.data.image_names import image_id_of
@@ -80,6 +81,19 @@ def layout_of(columns: Sequence[str]) -> Layout | None:
     if "lesion_id" in names and names & set(IMAGE_COLUMNS):
         return Layout.LESIONS
     return None
+
+
+def class_of_folder(place: PurePosixPath) -> str | None:
+    """Return the class of the nearest folder that is named by one; empty for one that is none of the seven."""
+    codes = (code_of(folder.name.replace("_", " ")) for folder in place.parents)
+    return next((code for code in codes if code is not None), None)
+
+
+def code_of(word: str) -> str | None:
+    """Return the class of a code or a diagnosis in words; empty for one that is none of the seven."""
+    if word.lower() == CARCINOMA:
+        return ""
+    return ARCHIVE_DIAGNOSES.get(word.lower(), ONE_HOT_CODES.get(word.upper()))
 
 
 def with_known_names(rows: Sequence[Row]) -> list[Row]:

@@ -347,6 +347,25 @@ def test_groupings_that_appear_later_rebuild_the_records(few: Path) -> None:
     assert "ISIC" not in prepare(request, lambda _: None).metadata.lesion_id[0]
 
 
+def test_images_in_no_folder_of_a_class_are_listed(few: Path) -> None:
+    first, second, third = [image.name for image in _images(few)[:3]]
+    _class_folders(few)
+    found = {image.name: image for image in few.rglob("*.jpg")}
+    for name, place in ((first, "figures"), (second, "test/nv")):
+        (few / place).mkdir(parents=True)
+        found[name].rename(few / place / name)
+    (few / "melanoma").mkdir()
+    found[third].rename(few / "melanoma" / third)  # a class in words
+    (few / os.fsdecode(b"l\xe4sion.png")).write_bytes(b"")
+    source = LocalSource(few)
+    assert source.outside == {
+        f"figures/{first}": "in no folder of a class", f"test/nv/{second}": "in a test part",
+        "l\\udce4sion.png": "in no folder of a class",
+    }  # fmt: skip
+    assert len(source.metadata) == len(found) - 2
+    assert CLASSES[source.metadata.label[source.metadata.image_id.tolist().index(Path(third).stem)]] == "mel"
+
+
 @pytest.mark.parametrize("name", ["[1]", "{a,b}", "*", "a b", "~", "é", "%s", "{}"])
 def test_any_character_may_be_in_a_path(few: Path, tmp_path: Path, name: str) -> None:
     folder = tmp_path / name / "copy"

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hamjax.data.classes import CLASSES
 from hamjax.data.image_names import IMAGE_SUFFIXES, image_id_of
-from hamjax.data.layouts import Layout, with_lesions
+from hamjax.data.layouts import Labels, Layout, class_of_folder, with_lesions
 from hamjax.data.metadata import Metadata, from_rows
 from hamjax.data.sources.find_table import (
     TABLE_SUFFIXES,
@@ -18,8 +17,8 @@ from hamjax.data.sources.find_table import (
     open_tables,
 )
 from hamjax.data.sources.tree import Entry, find_entries
-from hamjax.data.tables import Row
 from hamjax.runtime.errors import UserError, name_some
+from hamjax.runtime.paths import as_text
 
 MAX_IMAGE_BYTES = 64 * 2**20
 
@@ -183,22 +182,23 @@ class LocalSource(FolderSource):
         table = choose_diagnoses(tables, root, named)
         if table is None:
             lesions = choose_lesions(tables)
-            rows, where = _rows_by_folder(images, lesions), str(root)
+            labels, where = _labels_of_folders(images, lesions), str(root)
         else:
-            rows, where = table.labels.rows, table.where
+            labels, where = table.labels, table.where
             # Where the table has them itself, another table of lesions is not read.
-            lesions = None if all(row["lesion_id"] for row in rows) else choose_lesions(tables)
-        if not rows:
+            lesions = None if all(row["lesion_id"] for row in labels.rows) else choose_lesions(tables)
+        if not labels.rows:
             raise UserError(_no_table(root, table, entries))
-        rows = with_lesions(rows, lesions and lesions.lesions, where, allow_missing=allow_missing)
+        rows = with_lesions(labels.rows, lesions and lesions.lesions, where, allow_missing=allow_missing)
         read_from = [found for found in (table, lesions) if found is not None]
         contents, facts = [found.content for found in read_from], [found.facts() for found in read_from]
         if table is None:
-            contents.insert(0, "".join(f"{row['image_id']} {row['dx']}\n" for row in rows).encode())
+            contents.insert(
+                0, "".join(f"{row['image_id']} {row['dx']}\n" for row in rows).encode("utf-8", "surrogateescape")
+            )
             digest = hashlib.sha256(contents[0]).hexdigest()
             facts.insert(0, {"place": ".", "layout": str(Layout.CLASS_FOLDERS), "sha256": digest, "rows": len(rows)})
-        outside = table.labels.outside if table else {}
-        super().__init__(from_rows(rows, where=where), contents, images, tables=facts, outside=outside)
+        super().__init__(from_rows(rows, where=where), contents, images, tables=facts, outside=labels.outside)
 
 
 def require_there(root: Path) -> None:
@@ -214,16 +214,22 @@ def require_there(root: Path) -> None:
         )
 
 
-def _rows_by_folder(images: ImageFolder, lesions: Table | None) -> list[Row]:
-    """Return a row for each image that lies in a folder of its class's name; other columns are the lesions' table's."""
+def _labels_of_folders(images: ImageFolder, lesions: Table | None) -> Labels:
+    """Return a row for each image in a folder that is named by its class; other columns are the lesions' table's.
+
+    Images that are in none, or in a folder of a test part, are outside.
+    """
     known = lesions.lesions if lesions else {}
-    found = {
-        (image_id, entry.place.parent.name.lower()): None
-        for image_id in images
-        for entry in images.entries(image_id)
-        if entry.place.parent.name.lower() in CLASSES and not is_held_out(entry)
-    }  # in two folders an image has two rows, which are then refused by its id
-    return [{**known.get(image_id, {}), "image_id": image_id, "dx": dx} for image_id, dx in found]
+    found, outside = {}, {}
+    for image_id in images:
+        for entry in images.entries(image_id):
+            dx = class_of_folder(entry.place)
+            if dx and not is_held_out(entry):
+                found[image_id, dx] = None  # in two folders an image has two rows, which are then refused by its id
+            else:
+                outside[as_text(str(entry.place))] = "in a test part" if dx else "in no folder of a class"
+    rows = [{**known.get(image_id, {}), "image_id": image_id, "dx": dx} for image_id, dx in found]
+    return Labels(rows, outside)
 
 
 def _no_table(root: Path, table: Table | None, entries: Sequence[Entry]) -> str:

@@ -196,9 +196,7 @@ def _missing(summary: Mapping[str, Any]) -> Markup:
         said = f"{len(dropped)} images were missing or undecodable and are left out: {', '.join(dropped)}."
     if others := summary.get("other_diagnoses"):
         counts = ", ".join(f"{words}: {count}" for words, count in Counter(others.values()).most_common())
-        said += (
-            f" {len(others):,} images of the table have another diagnosis than the seven and are left out ({counts})."
-        )
+        said += f" {len(others):,} images are of none of the seven classes and are left out ({counts})."
     known = " Age, sex and site are no inputs of the network; where one is not recorded the image stays, as “unknown”."
     return paragraph(said + known)
 
