@@ -3,8 +3,8 @@
     hamjax prepare --source FOLDER --data-dir data
     hamjax prepare --download --data-dir data
 
-FOLDER holds the publisher's zips, Kaggle's folders, or loose images, with
-HAM10000_metadata.csv or ISIC's one-hot ground truth and lesion groupings.
+FOLDER holds images and their table, as published, as Kaggle and the ISIC Archive have them, or in other layouts, also in
+zip archives. A zip archive, the table itself, or MedMNIST's dermamnist_64.npz may be named in its place.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,12 @@ def main(words: Sequence[str]) -> None:
     """Run the command."""
     parser = make_parser("prepare", __doc__)
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--source", metavar="DIR", default="", help="a local copy")
+    where.add_argument(
+        "--source",
+        metavar="DIR",
+        default="",
+        help="a local copy: a folder, a zip archive, a table, or DermaMNIST's file",
+    )
     where.add_argument("--download", action="store_true", help="fetch the 2.8 GB from Harvard Dataverse")
     parser.add_argument("--mirror", metavar="URL", default="", help="fetch from here instead; hashes are checked")
     parser.add_argument("--data-dir", default="data", help="where records and caches go (data)")

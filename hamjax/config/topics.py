@@ -26,7 +26,7 @@ class DataConfig:
 
     name: str = key("ham10000", "the images; synthetic: drawn ones", choices=("ham10000", "synthetic"))
     source_dir: str = key(
-        "", "a local copy of the images, in any accepted layout; empty: what data_dir holds",
+        "", "a local copy: folder, zip archive, table or DermaMNIST file; empty: what data_dir holds",
         is_path=True, affects_result=False,
     )  # fmt: skip
     data_dir: str = key("data", "folder of the prepared records and pixel caches", is_path=True, affects_result=False)

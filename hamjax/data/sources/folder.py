@@ -193,9 +193,8 @@ class LocalSource(FolderSource):
         read_from = [found for found in (table, lesions) if found is not None]
         contents, facts = [found.content for found in read_from], [found.facts() for found in read_from]
         if table is None:
-            contents.insert(
-                0, "".join(f"{row['image_id']} {row['dx']}\n" for row in rows).encode("utf-8", "surrogateescape")
-            )
+            classes = "".join(f"{row['image_id']} {row['dx']}\n" for row in rows)
+            contents.insert(0, classes.encode("utf-8", "surrogateescape"))
             digest = hashlib.sha256(contents[0]).hexdigest()
             facts.insert(0, {"place": ".", "layout": str(Layout.CLASS_FOLDERS), "sha256": digest, "rows": len(rows)})
         super().__init__(from_rows(rows, where=where), contents, images, tables=facts, outside=labels.outside)
