@@ -20,7 +20,7 @@ from hamjax.data.preparation.verify import verify
 from hamjax.data.sources.folder import FolderSource, ImageFolder, require_there
 from hamjax.data.sources.tree import find_entries
 from hamjax.runtime.errors import name_some
-from hamjax.runtime.paths import as_text, user_path
+from hamjax.runtime.paths import user_path
 
 # The ISIC 2018 task 3 ground truth has this row and no image; the official scorer gives it weight 0
 # (isic-challenge-scoring, load_csv.py).
@@ -95,7 +95,7 @@ def read_external(images: str | Path, labels: str | Path | None = None) -> Exter
         "outside": read.outside,
         "unreadable": sorted(set(details["dropped"]) - set(without_image)),
         "without_image": without_image,
-        "unlabelled": sorted(as_text(folder.file_name(i)) for i in set(folder) - set(ids) - set(read.outside)),
+        "unlabelled": sorted(folder.file_name(i) for i in set(folder) - set(ids) - set(read.outside)),
         "weightless": sorted(set(ids) & set(WEIGHTLESS)),
         "fingerprint": details["fingerprint"],
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 from hamjax.runtime.errors import UserError
 
 # What libraries take for a pattern, or for the separator of Windows.
+NO_TEXT = re.compile("[\ud800-\udfff]")  # how Python keeps bytes that are none
 NOT_PLAIN = re.compile(r"[*?\[\]\\]")
 
 
@@ -22,17 +23,17 @@ def user_path(given: str | Path) -> Path:
     """
     path = Path(os.path.expanduser(given))
     whole = os.path.abspath(path)
-    if not _is_text(whole):
-        shown = whole.encode("utf-8", "backslashreplace").decode()
+    if NO_TEXT.search(whole):
         raise UserError(
-            f"{shown}: expected a path in UTF-8, got other bytes in it (such as Latin-1); rename that file or folder."
+            f"{as_text(whole)}: expected a path in UTF-8, got other bytes in it, such as Latin-1; rename the file or "
+            "folder."
         )
     return path
 
 
 def as_text(path: str | Path) -> str:
-    """Return a path as text that can be printed and written: bytes that are none are shown by their numbers."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
+    """Return a path as text that can be printed and written: bytes that are none are shown as a question mark each."""
+    return NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", str(path))
 
 
 @functools.cache
@@ -49,11 +50,3 @@ def plain_path(folder: Path) -> Path:
     link = Path(place, "link")
     link.symlink_to(folder.absolute(), target_is_directory=True)
     return link
-
-
-def _is_text(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

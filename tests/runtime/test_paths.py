@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ from hamjax.commands import training_run
 from hamjax.config import Config
 from hamjax.config.validation import with_user_paths
 from hamjax.data.external import read_external
+from hamjax.data.sources.folder import LocalSource
 from hamjax.evaluation.evaluate import evaluate_run
 from hamjax.runtime.errors import UserError
 from hamjax.runtime.paths import as_text, plain_path, user_path
@@ -40,14 +42,14 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 def test_a_path_that_is_no_text_is_refused_and_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for path in (tmp_path / LATIN, tmp_path / LATIN / "below", LATIN):
-        with pytest.raises(UserError, match=r"caf\\udce9.*expected a path in UTF-8") as caught:
+        with pytest.raises(UserError, match="caf\N{REPLACEMENT CHARACTER}.*expected a path in UTF-8") as caught:
             user_path(path)
         str(caught.value).encode()
     (tmp_path / LATIN).mkdir()
     monkeypatch.chdir(tmp_path / LATIN)
     with pytest.raises(UserError, match="expected a path in UTF-8"):
         user_path("runs")
-    assert as_text(tmp_path / LATIN).endswith("caf\\udce9")
+    assert as_text(tmp_path / LATIN).endswith("caf\N{REPLACEMENT CHARACTER}")
 
 
 COMMANDS = (
@@ -87,8 +89,24 @@ def test_files_of_an_external_set_may_have_any_name(tmp_path: Path) -> None:
     shutil.copy(next(tmp_path.rglob("EXT_000.*")), tmp_path / f"{LATIN}.jpg")
     external = read_external(tmp_path, write_labels(tmp_path / "labels.csv", "pairs", labels[:9]))
     assert external.facts["scored"] == 9
-    assert "caf\\udce9.jpg" in external.facts["unlabelled"]
+    assert "caf\N{REPLACEMENT CHARACTER}.jpg" in external.facts["unlabelled"]
     "".join(external.facts["unlabelled"]).encode()
+
+
+def test_files_of_a_source_may_have_any_name(copy: Path) -> None:
+    (copy / "HAM10000_metadata.csv").rename(copy / f"HAM10000_metadata {LATIN}.csv")
+    (copy / LATIN).mkdir()
+    moved, other, *_ = sorted(copy.glob("*.jpg"))
+    moved.rename(copy / LATIN / moved.name)
+    shutil.copy(other, copy / LATIN / f"{LATIN}.jpg")
+    with zipfile.ZipFile(copy / f"{LATIN}.zip", "w") as archive:
+        archive.write(other, "new.jpg")
+    source = LocalSource(copy)
+    assert source.missing() == []
+    assert source.read(moved.stem)
+    places = [source.tables[0]["place"], *source.unclaimed()]
+    assert len(places) == 3
+    "".join(places).encode()
 
 
 @pytest.mark.parametrize("name", ODD)

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from hamjax.runtime.archive import open_archive, read_member, require_plain
 from hamjax.runtime.errors import UserError
+from hamjax.runtime.paths import as_text
 
 MAX_FILES = 2_000_000  # a link to the root of a disk would be searched for hours
 # What systems put beside a user's files: previews, waste, other versions. In lower case.
@@ -22,7 +23,7 @@ class Entry:
     """A file of a source.
 
     Attributes:
-        place: where it is, below the source's root; of a member, its archive's place comes first.
+        place: where it is, as text, below the source's root; of a member, its archive's place comes first.
         path: of the file, or of the archive that holds it.
         size: in bytes.
         stamp: CRC-32 of a member, modification time in ns otherwise.
@@ -87,7 +88,7 @@ def find_entries(root: Path, suffixes: tuple[str, ...]) -> list[Entry]:
         elif _suffix(path.name) in suffixes:
             found.append(_plain(root, path))
     for path in archives:
-        place = PurePosixPath(*path.relative_to(root if root.is_dir() else root.parent).parts)
+        place = PurePosixPath(as_text(path.relative_to(root if root.is_dir() else root.parent).as_posix()))
         found += _members(path, place, open_archive(path), suffixes, may_nest=True)
     return found
 
@@ -117,7 +118,7 @@ def _walk(root: Path) -> Iterator[Path]:
 
 def _plain(root: Path, path: Path) -> Entry:
     # A name with "\" was unpacked by a program that did not know Windows's separator.
-    place = PurePosixPath(path.relative_to(root).as_posix().replace("\\", "/"))
+    place = PurePosixPath(as_text(path.relative_to(root).as_posix().replace("\\", "/")))
     try:
         status = path.stat()
     except OSError:  # a broken link; reading it says so, by the image's id
