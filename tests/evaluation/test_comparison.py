@@ -101,6 +101,17 @@ def test_the_command_matches_images_by_id_and_writes_what_it_prints(
     assert "60 test images of 30 lesions" in printed
 
 
+def test_the_command_says_where_lesions_are_not_known(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run in runs:
+        rows = list(csv.reader((run / "split.csv").read_text().splitlines()))
+        _write(run / "split.csv", [tuple(rows[0]), *((image, image, *rest) for image, _, *rest in rows[1:])])
+    assert program.run("compare", *runs, "--json", tmp_path / "comparison.json") == 0
+    assert json.loads((tmp_path / "comparison.json").read_text())["bootstrap"]["resampled"] == "images"
+    assert "60 test images of lesions that are not known; the intervals resample images" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("files", "old", "new", "message"),
     [
