@@ -3,8 +3,8 @@
     hamjax prepare --source FOLDER --data-dir data
     hamjax prepare --download --data-dir data
 
-FOLDER holds images and their table, as published, as Kaggle and the ISIC Archive have them, or in other layouts, also in
-zip archives. A zip archive, the table itself, or MedMNIST's dermamnist_64.npz may be named in its place.
+FOLDER holds images and their table, as published, as Kaggle and the ISIC Archive have them, or in other layouts, also
+in zip archives. A zip archive, the table itself, or MedMNIST's dermamnist_64.npz may be named in its place.
 """
 
 from collections.abc import Sequence

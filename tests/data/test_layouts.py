@@ -360,7 +360,7 @@ def test_images_in_no_folder_of_a_class_are_listed(few: Path) -> None:
     source = LocalSource(few)
     assert source.outside == {
         f"figures/{first}": "in no folder of a class", f"test/nv/{second}": "in a test part",
-        "l\\udce4sion.png": "in no folder of a class",
+        "l\N{REPLACEMENT CHARACTER}sion.png": "in no folder of a class",
     }  # fmt: skip
     assert len(source.metadata) == len(found) - 2
     assert CLASSES[source.metadata.label[source.metadata.image_id.tolist().index(Path(third).stem)]] == "mel"

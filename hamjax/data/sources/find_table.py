@@ -13,7 +13,6 @@ from hamjax.data.metadata import TEXT_COLUMNS
 from hamjax.data.sources.tree import Entry
 from hamjax.data.tables import MAX_TABLE_BYTES, Row, columns_of, is_nothing, parse_table
 from hamjax.runtime.errors import UserError, name_some
-from hamjax.runtime.paths import as_text
 
 TABLE_SUFFIXES = (".csv", ".tab", ".tsv", ".txt", "")  # Dataverse may leave it out
 PUBLISHED = "ham10000_metadata"
@@ -69,12 +68,7 @@ class Table:
     def facts(self) -> dict[str, Any]:
         """Return what a report says of it: `place`, `layout`, `sha256`, `rows`."""
         digest = hashlib.sha256(self.content).hexdigest()
-        return {
-            "place": as_text(str(self.entry.place)),
-            "layout": str(self.layout),
-            "sha256": digest,
-            "rows": len(self.rows),
-        }
+        return {"place": str(self.entry.place), "layout": str(self.layout), "sha256": digest, "rows": len(self.rows)}
 
 
 def open_tables(root: Path, entries: Sequence[Entry]) -> list[Table]:

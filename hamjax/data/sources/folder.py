@@ -18,7 +18,6 @@ from hamjax.data.sources.find_table import (
 )
 from hamjax.data.sources.tree import Entry, find_entries
 from hamjax.runtime.errors import UserError, name_some
-from hamjax.runtime.paths import as_text
 
 MAX_IMAGE_BYTES = 64 * 2**20
 
@@ -226,7 +225,7 @@ def _labels_of_folders(images: ImageFolder, lesions: Table | None) -> Labels:
             if dx and not is_held_out(entry):
                 found[image_id, dx] = None  # in two folders an image has two rows, which are then refused by its id
             else:
-                outside[as_text(str(entry.place))] = "in a test part" if dx else "in no folder of a class"
+                outside[str(entry.place)] = "in a test part" if dx else "in no folder of a class"
     rows = [{**known.get(image_id, {}), "image_id": image_id, "dx": dx} for image_id, dx in found]
     return Labels(rows, outside)
 
