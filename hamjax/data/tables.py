@@ -71,6 +71,9 @@ def parse_table(content: bytes, where: str) -> list[Row]:
     except csv.Error as error:
         raise UserError(f"{where}: expected a table, got {error}; fetch the file again.") from error
     (_, header), *rows = [(line, row) for line, row in numbered if any(row)] or [(1, [])]
+    if len(header) == 1 and any(mark in header[0] for mark in DELIMITERS):
+        # Every row stands in quotes as a whole: a spreadsheet has taken it for a single cell.
+        return parse_table("\n".join(row[0] for _, row in numbered if any(row)).encode(), where)
     while header and not header[-1]:
         header.pop()
     twice = [name for name, count in Counter(header).items() if name and count > 1]
@@ -99,9 +102,12 @@ def columns_of(start: bytes) -> list[str]:
     try:
         text = _without_hint(_decode(start[: len(start) // 2 * 2], "", errors="ignore"))
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
-        return [cell.strip() for cell in next((row for row in rows if any(row)), [])]
+        header = next((row for row in rows if any(row)), [])
+        if len(header) == 1:  # perhaps a row in quotes; see parse_table
+            header = next(csv.reader(header, delimiter=_delimiter(header[0])), [])
     except (csv.Error, UserError):
         return []
+    return [cell.strip() for cell in header]
 
 
 def _decode(content: bytes, where: str, *, errors: str = "strict") -> str:
