@@ -36,10 +36,12 @@ class SourceLayer:
     Attributes:
         name: as in the file; empty where it has none.
         tensors: by Keras's name: kernel, bias, gamma, beta, moving_mean, moving_variance.
+        in_order: whether the file has it in its place of Keras's `model.layers`.
     """
 
     name: str
     tensors: dict[str, np.ndarray]
+    in_order: bool = True
 
     @property
     def kind(self) -> str:
@@ -138,14 +140,17 @@ def _read_legacy(reader: Reader, group: h5py.Group, model: str) -> list[SourceMo
 
 
 def _split_nested(model: str, owners: dict[str, dict[str, np.ndarray]]) -> list[SourceModel]:
-    """Divide a nested model's layers: its own have its name in their path, those of a model in it do not."""
+    """Divide a nested model's layers: its own have its name in their path, those of a model in it do not.
+
+    Keras writes the weights that are trained first, so of a model that is partly frozen they are not in order.
+    """
     inner, own = [], []
     for owner, tensors in owners.items():
         above, _, last = owner.rpartition("/")
         if above.rpartition("/")[2] == model:
-            own.append(SourceLayer(last, tensors))
+            own.append(SourceLayer(last, tensors, in_order=False))
         else:
-            inner.append(SourceLayer(owner, tensors))
+            inner.append(SourceLayer(owner, tensors, in_order=False))
     return [SourceModel(model, layers) for layers in (own, inner) if layers]
 
 

@@ -35,10 +35,12 @@ def by_name(layers: Layers) -> list[str]:
 def inception_by_position(layers: Layers) -> list[str]:
     """Match InceptionV3's numbered layers by their order among their kind.
 
-    Where all have their numbers, these say the order: weights of a model that is partly frozen come in another.
+    The numbers behind their names depend on what else was made in the same session of Keras, so the order in the file
+    counts. Only where the file has them in another order do the numbers say it, by which layer was made first.
     """
     numbers = [_number(layer) for layer in layers]
-    known = all(number is not None for number, layer in zip(numbers, layers, strict=True) if layer.kind in SUFFIXES)
+    numbered = all(number is not None for number, layer in zip(numbers, layers, strict=True) if layer.kind in SUFFIXES)
+    known = numbered and not all(layer.in_order for layer in layers)
     units = creation_order() if known else topological_order()
     order = sorted(range(len(layers)), key=lambda i: (numbers[i] or 0) if known else i)
     places = {kind: iter([f"{unit}_{suffix}" for unit in units]) for kind, suffix in SUFFIXES.items()}
