@@ -5,6 +5,6 @@ from pathlib import Path
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from tests.torture.campaign import main
+    from tests.torture.__main__ import main
 
     main()

@@ -42,7 +42,7 @@ def _lasting(stream: TextIO, own: TextIO | None) -> TextIO:
     with contextlib.suppress(OSError):
         stream.flush()
     raw = _Unread(stream.fileno(), "w", closefd=False)
-    text = io.TextIOWrapper(
+    text = _Unclosed(
         raw if isinstance(stream.buffer, io.RawIOBase) else io.BufferedWriter(raw),  # raw with PYTHONUNBUFFERED
         encoding=stream.encoding,
         errors=stream.errors,
@@ -50,6 +50,14 @@ def _lasting(stream: TextIO, own: TextIO | None) -> TextIO:
         write_through=stream.write_through,
     )
     return cast(TextIO, text)
+
+
+class _Unclosed(io.TextIOWrapper):
+    """A stream that stays open to the end of the process."""
+
+    def close(self) -> None:
+        """Flush alone: absl closes the stream that it logs to, and what threads log after that would be an error."""
+        self.flush()
 
 
 class _Unread(io.FileIO):

@@ -1,7 +1,6 @@
 """Sources as people have them: what is read, what is passed over, and what is refused."""
 
 import csv
-import io
 import os
 import re
 import shutil
@@ -20,20 +19,7 @@ from hamjax.data.sources.folder import LocalSource
 from hamjax.data.splits import make_split, split_csv
 from hamjax.runtime.errors import UserError
 from tests.conftest import read_rows, write_one_hot, write_rows
-
-TABLE = "HAM10000_metadata.csv"
-Rows = list[dict[str, str]]
-
-
-@pytest.fixture
-def few(copy: Path) -> Path:
-    """A copy with five images of each class, quick to read whole."""
-    rows = sorted(read_rows(copy), key=lambda row: (row["dx"], row["lesion_id"]))
-    kept = [row for dx in CLASSES for row in [row for row in rows if row["dx"] == dx][:5]]
-    write_rows(copy, kept)
-    for row in [row for row in rows if row not in kept]:
-        (copy / f"{row['image_id']}.jpg").unlink()
-    return copy
+from tests.helpers.tables import TABLE, as_excel, images_in
 
 
 def _pixels_and_table(folder: Path, **asked: Any) -> dict[str, Any]:
@@ -53,14 +39,10 @@ def _pixels_and_table(folder: Path, **asked: Any) -> dict[str, Any]:
     }
 
 
-def _images(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.jpg"))
-
-
 def _move(folder: Path, place: Callable[[Path, str], Path]) -> None:
     """Move every image; `place` names where, from its file and its class."""
     dx = {row["image_id"]: row["dx"] for row in read_rows(folder)}
-    for image in _images(folder):
+    for image in images_in(folder):
         target = place(image, dx[image.stem])
         target.parent.mkdir(parents=True, exist_ok=True)
         image.rename(target)
@@ -68,7 +50,7 @@ def _move(folder: Path, place: Callable[[Path, str], Path]) -> None:
 
 def _zip(folder: Path, path: Path, name: str = "{}") -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for image in _images(folder):
+        for image in images_in(folder):
             archive.write(image, name.format(image.name))
             image.unlink()
 
@@ -168,7 +150,7 @@ def test_what_systems_leave_is_never_read(few: Path, junk: str, packed: bool) ->
 
 
 def test_hidden_folders_are_known_in_archives_of_windows(few: Path) -> None:
-    first = _images(few)[0]
+    first = images_in(few)[0]
     with zipfile.ZipFile(few / "more.zip", "w") as archive:
         archive.writestr(f"part/.Trash-1000/{first.name}", b"a preview")
     raw = (few / "more.zip").read_bytes()
@@ -176,125 +158,8 @@ def test_hidden_folders_are_known_in_archives_of_windows(few: Path) -> None:
     assert LocalSource(few).missing() == []
 
 
-def _as_excel(rows: Rows, encoding: str = "utf-8-sig", delimiter: str = ";") -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter)
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode(encoding)
-
-
-def _age(row: dict[str, str], age: str) -> dict[str, str]:
-    return row | {"age": age}
-
-
-DIALECTS: dict[str, Callable[[Rows], bytes]] = {
-    "Excel": lambda rows: _as_excel([_age(row, row["age"].replace(".", ",")) for row in rows]),
-    "Excel's Unicode text": lambda rows: _as_excel(rows, "utf-16", "\t"),
-    "UTF-16 without a mark": lambda rows: _as_excel(rows, "utf-16-le"),
-    "UTF-16, the other order": lambda rows: _as_excel(rows, "utf-16-be", ","),
-    "a hint": lambda rows: b"sep=;\r\n" + _as_excel(rows, "utf-8"),
-    "bars": lambda rows: _as_excel(rows, "utf-8", "|"),
-    "empty rows": lambda rows: _as_excel(rows, "utf-8", ",") + b",,,,,,\r\n , ,,,,,\r\n\r\n",
-    "empty columns": lambda rows: b"\r\n".join(line + b",," for line in _as_excel(rows, "utf-8", ",").splitlines()),
-    "rows in quotes": lambda rows: b"".join(b'"%s"\r\n' % line for line in _as_excel(rows, "utf-8").splitlines()),
-    "Macintosh": lambda rows: _as_excel(rows, "utf-8", ",").replace(b"\r\n", b"\r"),
-    "upper case": lambda rows: _as_excel([row | {"dx": row["dx"].upper()} for row in rows]),
-    "columns in capitals": lambda rows: re.sub(rb"^[^\n]*", lambda header: header[0].upper(), _as_excel(rows, "utf-8")),
-    "ids with suffix": lambda rows: _as_excel([row | {"image_id": row["image_id"] + ".JPG"} for row in rows]),
-    "ids with a path": lambda rows: _as_excel([row | {"image_id": f"C:\\data\\{row['image_id']}.jpg"} for row in rows]),
-    "a long column": lambda rows: _as_excel([row | {"note": "x " * 200_000} for row in rows[:2]] + rows[2:]),
-}
-
-
-@pytest.mark.parametrize("name", DIALECTS)
-def test_a_table_is_read_as_programs_write_it(few: Path, name: str) -> None:
-    expected, rows = LocalSource(few).metadata.fingerprint(), read_rows(few)
-    if name == "a long column":
-        rows = [row | {"note": ""} for row in rows]
-    (few / TABLE).unlink()
-    (few / "table.csv").write_bytes(DIALECTS[name](rows))  # known by its columns, not by its name
-    assert LocalSource(few).metadata.fingerprint() == expected
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (
-            "lesion_id,image_id,dx,localization\nL,ISIC_1,nv,pied é\n".encode("latin-1"),
-            "UTF-8 or UTF-16.*byte 5",
-        ),
-        (b"lesion_id;image_id;dx\nL;ISIC_1;nv;35\n", "3 cells in every row.*line.s. 2"),
-    ],
-)
-def test_a_table_that_cannot_be_read_is_refused_with_the_reason(few: Path, content: bytes, reason: str) -> None:
-    (few / TABLE).write_bytes(content)
-    with pytest.raises(UserError, match=reason):
-        LocalSource(few)
-
-
-@pytest.mark.parametrize("word", ["N/A", "<NA>", "NaT", "null", "-", "?", "Unknown", "n.a.", " none ", "#N/A"])
-def test_words_for_nothing_are_a_missing_age(few: Path, word: str) -> None:
-    rows = read_rows(few)
-    write_rows(few, [_age(rows[0], word), *rows[1:]])
-    ages = LocalSource(few).metadata.age
-    assert np.isnan(ages).sum() == 1
-
-
-def _isic_parts(folder: Path) -> None:
-    """The three ground truths of ISIC 2018 in one folder; the last images are of the other two."""
-    write_one_hot(folder)
-    truth = folder / "ISIC2018_Task3_Training_GroundTruth.csv"
-    header, *lines = truth.read_text().splitlines()
-    for part, rows in (("Training", lines[:-4]), ("Validation", lines[-4:-2]), ("Test", lines[-2:])):
-        (folder / f"ISIC2018_Task3_{part}_GroundTruth.csv").write_text("\n".join([header, *rows]))
-
-
-def test_a_test_truth_is_never_taken_for_the_table(few: Path) -> None:
-    rows = read_rows(few)
-    _isic_parts(few)
-    source = LocalSource(few)
-    assert len(source.metadata) == len(rows) - 4
-    assert [table["place"] for table in source.tables] == [
-        "ISIC2018_Task3_Training_GroundTruth.csv", "ISIC2018_Task3_Training_LesionGroupings.csv",
-    ]  # fmt: skip
-    (few / "ISIC2018_Task3_Training_GroundTruth.csv").unlink()
-    with pytest.raises(UserError, match="only of test or validation images.*Test_GroundTruth"):
-        LocalSource(few)
-    assert len(LocalSource(few / "ISIC2018_Task3_Test_GroundTruth.csv").metadata) == 2  # asked for by name
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [("a.csv", "a - Copy.csv"), (TABLE, "HAM10000_metadata (1).csv"), (TABLE, f"backup/{TABLE}"),
-     (TABLE, "corrected.csv"), ("a.csv", "b.tsv")],
-)  # fmt: skip
-def test_of_two_tables_that_say_different_things_none_is_taken(few: Path, first: str, second: str) -> None:
-    rows = read_rows(few)
-    (few / TABLE).unlink()
-    (few / "backup").mkdir()
-    (few / first).write_bytes(_as_excel(rows))
-    (few / second).write_bytes(_as_excel(rows))
-    assert len(LocalSource(few).metadata) == len(rows)  # they say the same
-    other = next(row["dx"] for row in rows if row["dx"] != rows[0]["dx"])
-    (few / second).write_bytes(_as_excel([rows[0] | {"dx": other, "lesion_id": "new"}, *rows[1:]]))
-    with pytest.raises(UserError) as error:
-        LocalSource(few)
-    assert first in str(error.value)
-    assert second in str(error.value)
-    if "/" not in second:
-        assert LocalSource(few / second).metadata.lesion_id.tolist().count("new") == 1
-
-
-def test_a_part_of_the_published_table_is_passed_over(few: Path) -> None:
-    rows = read_rows(few)
-    (few / "run").mkdir()
-    (few / "run" / "split.csv").write_bytes(_as_excel([row | {"split": "train"} for row in rows[:5]], delimiter=","))
-    assert len(LocalSource(few).metadata) == len(rows)
-
-
 def test_a_clash_matters_where_the_table_names_the_image(few: Path) -> None:
-    first = _images(few)[0]
+    first = images_in(few)[0]
     for place in ("one/confusion.png", "two/confusion.png", f"copies/{first.name}"):
         (few / place).parent.mkdir(exist_ok=True)
         (few / place).write_bytes(first.read_bytes() if "copies" in place else place.encode() * 2)
@@ -311,7 +176,7 @@ def test_a_clash_matters_where_the_table_names_the_image(few: Path) -> None:
 
 
 def test_a_doubled_suffix_is_found_and_another_name_is_told(few: Path) -> None:
-    first, second = _images(few)[:2]
+    first, second = images_in(few)[:2]
     first.rename(few / f"{first.name}.jpg")
     assert LocalSource(few).missing() == []
     second.rename(few / f"{second.stem} (1).jpg")
@@ -327,30 +192,15 @@ def test_other_diagnoses_of_the_archive_are_listed_and_left_out(few: Path) -> No
     (few / f"{keratoses[0]['isic_id']}.jpg").rename(own)
     keratoses[0] |= {"isic_id": own.stem, "diagnosis": "squamous cell carcinoma"}  # HAM10000's own: akiec
     rows[-1]["diagnosis"], rows[-2]["diagnosis"] = "squamous cell carcinoma", "lentigo NOS"
-    (few / "metadata.csv").write_bytes(_as_excel(rows, delimiter=","))
+    (few / "metadata.csv").write_bytes(as_excel(rows, delimiter=","))
     source = LocalSource(few)
     assert source.outside == {rows[-1]["isic_id"]: "squamous cell carcinoma", rows[-2]["isic_id"]: "lentigo NOS"}
     assert source.metadata.label[source.metadata.image_id.tolist().index(own.stem)] == 0
     assert len(source.metadata) == len(rows) - 2
 
 
-def test_groupings_that_appear_later_rebuild_the_records(few: Path) -> None:
-    write_one_hot(few)
-    groupings = few / "ISIC2018_Task3_Training_LesionGroupings.csv"
-    text = groupings.read_text()
-    groupings.unlink()
-    request = DataRequest(
-        name="ham10000", source_dir=str(few), data_dir=str(few.parent / "data"), image_size=12, resize="squash",
-        allow_missing=True, synthetic_images=300,
-    )  # fmt: skip
-    without = prepare(request, lambda _: None).metadata
-    assert without.lesion_id.tolist() == without.image_id.tolist()
-    groupings.write_text(text)
-    assert "ISIC" not in prepare(request, lambda _: None).metadata.lesion_id[0]
-
-
 def test_images_in_no_folder_of_a_class_are_listed(few: Path) -> None:
-    first, second, third = [image.name for image in _images(few)[:3]]
+    first, second, third = [image.name for image in images_in(few)[:3]]
     _class_folders(few)
     found = {image.name: image for image in few.rglob("*.jpg")}
     for name, place in ((first, "figures"), (second, "test/nv")):
@@ -373,7 +223,7 @@ def test_any_character_may_be_in_a_path(few: Path, tmp_path: Path, name: str) ->
     folder = tmp_path / name / "copy"
     folder.parent.mkdir()
     few.rename(folder)
-    expected = len(_images(folder))
+    expected = len(images_in(folder))
     for _ in range(2):
         assert len(_pixels_and_table(folder)["ids"]) == expected
     shutil.rmtree(folder)
@@ -384,8 +234,8 @@ def test_names_in_a_source_need_not_be_text(few: Path, what: str) -> None:
     latin = os.fsdecode("läsion".encode("latin-1"))
     if what == "folder":
         (few / latin).mkdir()
-        for image in _images(few):
+        for image in images_in(few):
             image.rename(few / latin / image.name)
     else:
-        shutil.copy(_images(few)[0], few / f"{latin}.jpg")
+        shutil.copy(images_in(few)[0], few / f"{latin}.jpg")
     assert len(_pixels_and_table(few)["ids"]) == len(read_rows(few))

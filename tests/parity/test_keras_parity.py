@@ -12,25 +12,19 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from hamjax import load_pretrained
 from hamjax.models import densenet, inception, resnet
 from hamjax.models.initialization import init_variables
 from hamjax.models.layers.convolution import Conv
 from hamjax.models.layers.normalization import BatchNorm
 from hamjax.models.registry import create_model
-from hamjax.runtime.errors import UserError
 from tests.helpers import keras_networks
 from tests.helpers.keras_networks import ORIGINALS, STAGES
+from tests.parity.loading import load_network
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
 
 Files = Callable[[str], Path]
 TOLERANCE = 1e-4
-
-
-def _load(name: str, path: Path, head: str = "paper") -> tuple[Any, Any]:
-    model = create_model(name, head=head)
-    return model, load_pretrained(name, init_variables(model, image_size=96, seed=0), path)
 
 
 def _error(ours: Any, reference: np.ndarray) -> float:
@@ -50,7 +44,7 @@ def _run(model: Any, variables: Any, images: np.ndarray, stage: str | None = Non
 
 
 def _assert_every_stage_agrees(name: str, path: Path, reference: Any) -> None:
-    model, variables = _load(name, path, head="imagenet")
+    model, variables = load_network(name, path, head="imagenet")
     outputs = _run(model, variables, reference["images"])
     for stage in (*STAGES[name], "pooled"):
         assert _error(outputs[stage], reference[stage]) <= TOLERANCE, stage
@@ -77,16 +71,16 @@ def test_every_stage_is_keras_at_its_full_size(keras_files: Files, name: str, si
 
 @pytest.mark.parametrize("name", ORIGINALS)
 def test_every_layout_holds_the_same(keras_files: Files, name: str) -> None:
-    _, expected = _load(name, keras_files(name) / "top.h5")
+    _, expected = load_network(name, keras_files(name) / "top.h5")
     for file in ("notop.h5", "notop.weights.h5"):
-        _, variables = _load(name, keras_files(name) / file)
+        _, variables = load_network(name, keras_files(name) / file)
         jax.tree.map(np.testing.assert_array_equal, variables, expected)
 
 
 @pytest.mark.parametrize("name", ORIGINALS)
 def test_the_head_is_left_as_it_was(keras_files: Files, name: str) -> None:
     before = init_variables(create_model(name), image_size=96, seed=0)
-    _, after = _load(name, keras_files(name) / "top.h5")
+    _, after = load_network(name, keras_files(name) / "top.h5")
     for kind in ("params", "batch_stats"):
         jax.tree.map(np.testing.assert_array_equal, before[kind]["head"], after[kind]["head"])
 
@@ -94,8 +88,8 @@ def test_the_head_is_left_as_it_was(keras_files: Files, name: str) -> None:
 def test_a_whole_model_in_one_file_is_read_too(keras_files: Files, tmp_path: Path) -> None:
     with h5py.File(keras_files("resnet50") / "notop.h5") as source, h5py.File(tmp_path / "model.h5", "w") as file:
         source.copy(source["/"], file, "model_weights")
-    _, expected = _load("resnet50", keras_files("resnet50") / "notop.h5")
-    _, variables = _load("resnet50", tmp_path / "model.h5")
+    _, expected = load_network("resnet50", keras_files("resnet50") / "notop.h5")
+    _, variables = load_network("resnet50", tmp_path / "model.h5")
     jax.tree.map(np.testing.assert_array_equal, variables, expected)
 
 
@@ -192,7 +186,7 @@ def test_a_known_difference_breaks_parity(
     keras_files: Files, monkeypatch: pytest.MonkeyPatch, name: str, stage: str, flip: Callable[..., None]
 ) -> None:
     reference = np.load(keras_files(name) / "reference.npz")
-    model, variables = _load(name, keras_files(name) / "notop.h5")
+    model, variables = load_network(name, keras_files(name) / "notop.h5")
     flip(monkeypatch, variables)
     ours = _run(model, variables, reference["images"], stage)
     assert _error(ours, reference[stage]) > TOLERANCE
@@ -229,43 +223,3 @@ def test_zeros_around_the_stem_serve_as_minus_infinity_after_relu(keras_files: F
     padded = lambda x: nn.max_pool(x, (3, 3), (2, 2), pads)  # noqa: E731
     np.testing.assert_array_equal(resnet.zero_padded_max_pool(nn.relu(jnp.asarray(x))), padded(nn.relu(x)))
     assert (np.asarray(resnet.zero_padded_max_pool(jnp.asarray(x - 9))) != np.asarray(padded(x - 9))).any()
-
-
-def _rewrite_layers(path: Path, order: Callable[[list[str]], list[str]], rename: Callable[[str], str]) -> None:
-    """Rewrite the list of layers of a legacy file: their order, and their names."""
-    with h5py.File(path, "r+") as file:
-        names = keras_networks.names(file.attrs["layer_names"])
-        for name in names:
-            file.move(name, f"_{name}")
-        for name in names:
-            file.move(f"_{name}", rename(name))
-        file.attrs["layer_names"] = np.array([rename(name).encode() for name in order(names)])
-
-
-def _number(name: str) -> int:
-    tail = name.rpartition("_")[2]
-    return int(tail) if tail.isdigit() else 0
-
-
-@pytest.fixture
-def inception_copy(keras_files: Files, tmp_path: Path) -> Path:
-    path = tmp_path / "copy.h5"
-    path.write_bytes((keras_files("inceptionv3") / "notop.h5").read_bytes())
-    return path
-
-
-def test_inception_is_read_whatever_numbers_its_layers_carry(keras_files: Files, inception_copy: Path) -> None:
-    def renumbered(name: str) -> str:
-        stem = name.rstrip("0123456789").rstrip("_")
-        return f"{stem}_{(_number(name) * 37 + 11) % 101}" if "conv2d" in name or "batch" in name else name
-
-    _rewrite_layers(inception_copy, list, renumbered)
-    _, expected = _load("inceptionv3", keras_files("inceptionv3") / "notop.h5")
-    _, variables = _load("inceptionv3", inception_copy)
-    jax.tree.map(np.testing.assert_array_equal, variables, expected)
-
-
-def test_inception_in_the_order_of_its_numbers_is_another_network(inception_copy: Path) -> None:
-    _rewrite_layers(inception_copy, lambda names: sorted(names, key=_number), str)
-    with pytest.raises(UserError, match="another shape"):
-        _load("inceptionv3", inception_copy)

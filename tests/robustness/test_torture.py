@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.torture import campaign as torture
+from tests.torture.__main__ import describe
 from tests.torture.observer import PHASES
 
 
@@ -15,7 +16,7 @@ def test_a_run_killed_at_random_ends_as_one_left_alone(
 ) -> None:
     run = torture.Torture(tmp_path, wanted=wanted, per_phase=per_phase, processes=processes, seed=0, grace=90)
     run.run()
-    print(torture.describe(run.outcome()))
+    print(describe(run.outcome()))
     ways = run.outcome()["kills"].values()
     assert all(way["all"] and not way["ended after the grace"] for way in ways)
     assert all(sum(way[phase] for way in ways) >= per_phase for phase in PHASES)

@@ -48,6 +48,17 @@ def test_what_is_read_arrives_and_the_rest_is_dropped(
     stdout.close()
 
 
+def test_what_is_said_after_a_library_has_closed_the_stream_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = _pipe()
+    with _printing_to(writing, monkeypatch) as stdout, outlives_its_readers():
+        stream = sys.stdout
+    stream.close()  # as absl does at a process's end, once the stream is not `sys.stderr` any more
+    print("late", file=stream, flush=True)
+    assert os.read(reading, 100) == b"late\n"
+    os.close(reading)
+    stdout.close()
+
+
 def test_a_full_disk_is_said_once(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     with _printing_to(os.open("/dev/full", os.O_WRONLY), monkeypatch) as stdout, outlives_its_readers():
         print("one", flush=True)
