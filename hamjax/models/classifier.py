@@ -20,10 +20,11 @@ class Classifier(nn.Module):
 
     Attributes:
         backbone: a function that makes the module `(images, train=, record=) -> features
-            [B, H, W, C]` from `groups`, `dtype` and `name`.
+            [B, H, W, C]` from `groups`, `plain`, `dtype` and `name`.
         num_classes: number of outputs.
         head: the kind of head, see `Head`.
         groups: number of parts of the batch that have BatchNorm statistics of their own.
+        plain: take lax's own convolutions and pooling, for exports.
         dtype: type of the computation; parameters are float32 or wider.
         dropout: False removes dropout, for comparisons that must not depend on chance.
         frozen: `bn` or `backbone` keeps the backbone's BatchNorm in inference mode; which
@@ -37,6 +38,7 @@ class Classifier(nn.Module):
     num_classes: int = 7
     head: str = "paper"
     groups: int = 1
+    plain: bool = False
     dtype: Any = jnp.float32
     dropout: bool = True
     frozen: str = "none"
@@ -45,7 +47,7 @@ class Classifier(nn.Module):
     def __call__(self, images: Array, *, train: bool = False, stages: bool = False, given: Stages | None = None) -> Any:
         """Return logits [B, num_classes]; see `CNN.__call__` for the arguments and the other results."""
         record = Recorder(given)
-        backbone = self.backbone(groups=self.groups, dtype=self.dtype, name="backbone")
+        backbone = self.backbone(groups=self.groups, plain=self.plain, dtype=self.dtype, name="backbone")
         # Keras runs a BatchNormalization layer with trainable=False in inference mode. Batch statistics would
         # still move the outputs of layers whose parameters are frozen.
         x = backbone(images.astype(self.dtype), train=train and self.frozen == "none", record=record)

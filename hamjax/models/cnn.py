@@ -20,6 +20,7 @@ class CNN(nn.Module):
     Attributes:
         num_classes: number of outputs.
         dtype: type of the computation; parameters are float32 or wider.
+        plain: take lax's own convolutions and pooling, for exports.
         dropout: False removes dropout, for comparisons that must not depend on chance.
         LAST_MAP: name of the stage that is the last convolution's feature map.
     """
@@ -27,6 +28,7 @@ class CNN(nn.Module):
     LAST_MAP: ClassVar[str] = "conv4"
 
     num_classes: int = 7
+    plain: bool = False
     dtype: Any = jnp.float32
     dropout: bool = True
 
@@ -51,8 +53,8 @@ class CNN(nn.Module):
         for i, (features, rate) in enumerate(((32, 0.25), (64, 0.4))):
             for j in (1, 2):
                 name = f"conv{2 * i + j}"
-                x = record(name, nn.relu(Conv(features, dtype=self.dtype, name=name)(x)))
-            x = record(f"pool{i + 1}", max_pool(x, 2, 2))
+                x = record(name, nn.relu(Conv(features, plain=self.plain, dtype=self.dtype, name=name)(x)))
+            x = record(f"pool{i + 1}", max_pool(x, 2, 2, plain=self.plain))
             # Table 2 of the paper has dropout after each pooling; its text says after each convolution. The table
             # agrees with the public Kaggle kernel that this network comes from.
             x = self._drop(rate, train)(x)

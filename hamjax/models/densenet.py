@@ -29,22 +29,24 @@ class DenseNet(nn.Module):
     Attributes:
         blocks: number of dense layers of each block.
         groups: see `batch_statistics`.
+        plain: take lax's own convolutions and pooling, for exports.
         dtype: type of the computation.
     """
 
     blocks: tuple[int, ...] = BLOCKS_201
     groups: int = 1
+    plain: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, record: Record) -> Array:
         """Map images [B, S, S, 3] to features [B, S/32, S/32, C]."""
         norm = functools.partial(BatchNorm, epsilon=BN_EPSILON, groups=self.groups, dtype=self.dtype)
-        conv = functools.partial(Conv, use_bias=False, dtype=self.dtype)
+        conv = functools.partial(Conv, use_bias=False, plain=self.plain, dtype=self.dtype)
         # Keras pads explicitly on all sides. XLA's SAME would pad 2 and 3 pixels here and shift the features.
         x = conv(64, (7, 7), stride=2, padding=3, name="conv1_conv")(x)
         x = nn.relu(norm(name="conv1_bn")(x, train=train))
-        x = record("stem", zero_padded_max_pool(x))
+        x = record("stem", zero_padded_max_pool(x, plain=self.plain))
         for i, layers in enumerate(self.blocks):
             x, statistics = self._dense_block(x, f"conv{i + 2}", layers, conv, norm, train)
             x = record(f"conv{i + 2}", x)
@@ -54,7 +56,7 @@ class DenseNet(nn.Module):
             x = nn.relu(norm(name=name)(x, train=train, statistics=statistics))
             if not last:
                 x = conv(x.shape[-1] // 2, (1, 1), name=f"pool{i + 2}_conv")(x)
-                x = record(f"pool{i + 2}", average_pool_2x2(x))
+                x = record(f"pool{i + 2}", average_pool_2x2(x, plain=self.plain))
         return x
 
     def _dense_block(

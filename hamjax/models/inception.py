@@ -99,10 +99,12 @@ class InceptionV3(nn.Module):
 
     Attributes:
         groups: see `hamjax.models.layers.normalization.batch_statistics`.
+        plain: take lax's own convolutions and pooling, for exports.
         dtype: type of the computation.
     """
 
     groups: int = 1
+    plain: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -117,9 +119,9 @@ class InceptionV3(nn.Module):
         names = iter(unit_names(prefix, steps))
         for step in steps:
             if step == AVERAGE:
-                x = average_pool_3x3(x)
+                x = average_pool_3x3(x, plain=self.plain)
             elif step == MAX:
-                x = max_pool(x, 3, 2)
+                x = max_pool(x, 3, 2, plain=self.plain)
             elif isinstance(step, Unit):
                 x = self._unit(x, next(names), step, train)
             else:
@@ -129,7 +131,7 @@ class InceptionV3(nn.Module):
     def _unit(self, x: Array, name: str, unit: Any, train: bool) -> Array:
         conv = Conv(
             unit.features, (unit.rows, unit.columns), unit.stride, unit.padding,
-            use_bias=False, dtype=self.dtype, name=f"{name}_conv",
+            use_bias=False, plain=self.plain, dtype=self.dtype, name=f"{name}_conv",
         )  # fmt: skip
         # No gamma: a ReLU follows, and the next convolution can learn the same scale (Keras: scale=False).
         norm = BatchNorm(epsilon=BN_EPSILON, use_scale=False, groups=self.groups, dtype=self.dtype, name=f"{name}_bn")

@@ -56,6 +56,7 @@ def create_model(
     compute_dtype: str = "float32",
     bn_stats: str = "global",
     num_devices: int | None = None,
+    plain: bool = False,
     dropout: bool = True,
     frozen: str = "none",
 ) -> Any:
@@ -69,6 +70,9 @@ def create_model(
         bn_stats: `global` takes batch statistics over the whole batch on all devices,
             `per_device` over each device's part.
         num_devices: for `per_device`; all of jax's by default.
+        plain: take lax's own convolutions and pooling everywhere, which converters to other
+            runtimes know, in place of the forms that are fast on a CPU; the numbers differ by
+            rounding alone.
         dropout: off for comparisons that must be free of chance.
         frozen: `none`, `bn` or `backbone`: see `Classifier`; not for the CNN.
 
@@ -85,6 +89,7 @@ def create_model(
     options: dict[str, Any] = {
         "num_classes": 1000 if head == "imagenet" else num_classes,
         "dtype": jnp.dtype(compute_dtype),
+        "plain": plain,
         "dropout": dropout,
     }
     if spec.pretrained:

@@ -28,11 +28,13 @@ class ResNet(nn.Module):
     Attributes:
         stages: channels of the bottleneck and number of blocks, for each stage.
         groups: see `hamjax.models.layers.normalization.batch_statistics`.
+        plain: take lax's own convolutions and pooling, for exports.
         dtype: type of the computation.
     """
 
     stages: tuple[tuple[int, int], ...] = STAGES_50
     groups: int = 1
+    plain: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -40,7 +42,7 @@ class ResNet(nn.Module):
         """Map images [B, S, S, 3] to features [B, S/32, S/32, C]."""
         # Keras pads explicitly on all sides. XLA's SAME would pad 2 and 3 pixels here and shift the features.
         x = nn.relu(self._conv_norm(x, "conv1", 64, 7, train, stride=2, padding=3))
-        x = record("stem", zero_padded_max_pool(x))
+        x = record("stem", zero_padded_max_pool(x, plain=self.plain))
         for i, (features, blocks) in enumerate(self.stages):
             for j in range(1, blocks + 1):
                 stride = 2 if i > 0 and j == 1 else 1
@@ -60,6 +62,6 @@ class ResNet(nn.Module):
     def _conv_norm(
         self, x: Array, name: str, features: int, size: int, train: bool, *, stride: int = 1, padding: int = 0
     ) -> Array:
-        conv = Conv(features, (size, size), stride, padding, dtype=self.dtype, name=f"{name}_conv")
+        conv = Conv(features, (size, size), stride, padding, plain=self.plain, dtype=self.dtype, name=f"{name}_conv")
         norm = BatchNorm(epsilon=BN_EPSILON, groups=self.groups, dtype=self.dtype, name=f"{name}_bn")
         return norm(conv(x), train=train)

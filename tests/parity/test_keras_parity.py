@@ -130,13 +130,13 @@ def _same_padding(patch: pytest.MonkeyPatch, variables: Any) -> None:
 
 
 def _same_max_pool(module: Any) -> Callable[..., None]:
-    pool = lambda x: nn.max_pool(x, (3, 3), (2, 2), "SAME")  # noqa: E731
+    pool = lambda x, plain: nn.max_pool(x, (3, 3), (2, 2), "SAME")  # noqa: E731
     return lambda patch, variables: patch.setattr(module, "zero_padded_max_pool", pool)
 
 
 def _count_the_padding(patch: pytest.MonkeyPatch, variables: Any) -> None:
     """Divide by nine everywhere, as PyTorch does."""
-    patch.setattr(inception, "average_pool_3x3", lambda x: nn.avg_pool(x, (3, 3), (1, 1), "SAME"))
+    patch.setattr(inception, "average_pool_3x3", lambda x, plain: nn.avg_pool(x, (3, 3), (1, 1), "SAME"))
 
 
 def _with_gamma(patch: pytest.MonkeyPatch, variables: Any) -> None:

@@ -27,6 +27,7 @@ class Conv(nn.Module):
         padding: zeros all round, or `SAME` (only for odd kernels of stride 1, where all
             frameworks agree what it is).
         use_bias: add one.
+        plain: lax's own convolution, for exports; gives the same numbers up to rounding.
         dtype: of the computation; parameters are float32 or wider.
     """
 
@@ -35,6 +36,7 @@ class Conv(nn.Module):
     stride: int = 1
     padding: int | str = "SAME"
     use_bias: bool = True
+    plain: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -43,7 +45,8 @@ class Conv(nn.Module):
         stored = jnp.promote_types(self.dtype, jnp.float32)
         kernel = self.param("kernel", KERNEL_INIT, (*self.kernel_size, x.shape[-1], self.features), stored)
         rows, columns = (self._pad(size) for size in self.kernel_size)
-        y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, (rows, columns))
+        form = _plain if self.plain else convolve
+        y = form(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, (rows, columns))
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,), stored).astype(self.dtype)
         return y

@@ -1,7 +1,7 @@
 """Pooling with Keras's borders, in a form whose gradient is fast on a CPU.
 
 XLA's CPU backend computes the gradient of a reduce-window some twenty times slower than the
-gradient of the same pooling written with slices.
+gradient of the same pooling written with slices. `plain` takes lax's own, for exports to other runtimes.
 """
 
 import functools
@@ -10,12 +10,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 Array = jax.Array
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def max_pool(x: Array, size: int, stride: int) -> Array:
+def max_pool(x: Array, size: int, stride: int, *, plain: bool = False) -> Array:
     """Return the maxima of size x size windows without padding (Keras's `valid`): [B, H', W', C].
 
     Of equal values the first one gets the gradient, as in lax.
@@ -24,13 +24,20 @@ def max_pool(x: Array, size: int, stride: int) -> Array:
         x: [B, H, W, C].
         size: side of the window.
         stride: step of the window in both directions.
+        plain: lax's own form.
     """
-    if size > stride:
-        return _select_max(x, size, stride)
+    return (_plain_max if plain else _max_pool)(x, size, stride)
+
+
+def _plain_max(x: Array, size: int, stride: int) -> Array:
+    return nn.max_pool(x, (size, size), (stride, stride))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _max_pool(x: Array, size: int, stride: int) -> Array:
     # This line runs only where no gradient is needed; JAX takes `_max_forward` otherwise. XLA's CPU backend joins
     # reduce-window with the convolutions around it, which halved the time of the CNN's inference.
-    least = jnp.array(-jnp.inf, x.dtype)
-    return jax.lax.reduce_window(x, least, jax.lax.max, (1, size, size, 1), (1, stride, stride, 1), "VALID")
+    return (_select_max if size > stride else _plain_max)(x, size, stride)
 
 
 def _max_forward(x: Array, size: int, stride: int) -> tuple[Array, Callable[..., tuple[Array]]]:
@@ -42,7 +49,7 @@ def _max_backward(size: int, stride: int, pullback: Callable[..., tuple[Array]],
     return pullback(dy)
 
 
-max_pool.defvjp(_max_forward, _max_backward)
+_max_pool.defvjp(_max_forward, _max_backward)
 
 
 def _select_max(x: Array, size: int, stride: int) -> Array:
@@ -59,23 +66,27 @@ def _max_along(x: Array, axis: int, size: int, stride: int) -> Array:
     return best
 
 
-def zero_padded_max_pool(x: Array) -> Array:
+def zero_padded_max_pool(x: Array, *, plain: bool = False) -> Array:
     """Return 3x3 maxima of stride 2 after padding with zeros, as in Keras's ResNet and DenseNet stems."""
     # Zeros instead of minus infinity change nothing here: a ReLU comes before, so no value is below zero.
-    return max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2)
+    return max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2, plain=plain)
 
 
-def average_pool_2x2(x: Array) -> Array:
+def average_pool_2x2(x: Array, *, plain: bool = False) -> Array:
     """Return 2x2 means of stride 2; an odd last row or column is dropped, as in Keras's `valid`."""
+    if plain:
+        return nn.avg_pool(x, (2, 2), (2, 2))
     rows, columns = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     a, b, c, d = (x[:, i:rows:2, j:columns:2] for i in (0, 1) for j in (0, 1))
     return (a + b + c + d) / 4
 
 
-def average_pool_3x3(x: Array) -> Array:
+def average_pool_3x3(x: Array, *, plain: bool = False) -> Array:
     """Return 3x3 means of stride 1 in the same size; pixels outside the image are not counted."""
     # Keras's `same` divides by the number of pixels inside (keras/src/backend/jax/nn.py). PyTorch and Flax divide by
     # nine everywhere by default, which would darken the borders of InceptionV3's feature maps.
+    if plain:
+        return nn.avg_pool(x, (3, 3), padding="SAME", count_include_pad=False)
     for axis in (1, 2):
         size = x.shape[axis]
         padding = [(0, 0)] * 4
