@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bench.disturbance import vector_bits
 from hamjax.runtime.environment import environment
 
 PEER_PACKAGES = ("keras", "torch", "torchvision", "scipy")
@@ -67,7 +68,13 @@ def write_result(path: Path | None, settings: Mapping[str, Any], results: Mappin
     record = {
         "command": " ".join(["python", *(os.path.relpath(word) if os.path.isabs(word) else word for word in sys.argv)]),
         "settings": dict(settings),
-        "environment": {**environment(), "cpu": _cpu(), "cores": os.cpu_count(), "peers": _peers()},
+        "environment": {
+            **environment(),
+            "cpu": _cpu(),
+            "vector_bits": vector_bits(),
+            "cores": os.cpu_count(),
+            "peers": _peers(),
+        },
         "results": dict(results),
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,8 @@ Synthetic batches that stay on the device, compilation excluded, everything meas
 process. A peer counts only if its losses are ours: five steps from the same weights on the same batch,
 with running statistics, head and optimizer, to 1e-4, in float32, or where float32's rounding alone
 moves them further, in float64 on a few small images. Dropout is off, as no two frameworks draw alike.
-`--device cpu` measures the CPU where there is an accelerator, too.
+`--device cpu` measures the CPU where there is an accelerator, too. What other processes took of the CPU
+meanwhile is counted, and above a tenth the result says that it is disturbed.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import jax
 import numpy as np
 
 from bench.batch import draw_batch
+from bench.disturbance import OthersWatch, describe_share
 from bench.measure import in_turn, rate, ratio, table, write_result
 from bench.ours import Ours
 from bench.roof import measure_roof
@@ -178,7 +180,9 @@ def _measure(contenders: dict[str, Any], steps: int, rounds: int, batch_size: in
     infer = {name: lambda c=contender: c.predict(2 * steps) for name, contender in contenders.items()}
     for warm_up in (*train.values(), *infer.values()):
         warm_up()
+    watch = OthersWatch()
     trained, inferred = in_turn(train, rounds), in_turn(infer, rounds)
+    others = watch.share()
     roof, facts = measure_roof(dtype), ours.compiled_facts()
     step_seconds = statistics.median(trained["ours"]) / steps
     return {
@@ -193,6 +197,7 @@ def _measure(contenders: dict[str, Any], steps: int, rounds: int, batch_size: in
         "flop_per_second": 3 * ours.forward_flops() / step_seconds,
         "bytes_per_second": facts["bytes_accessed"] / step_seconds,
         "roof": roof,
+        "others_share_of_cpu": others,
         **facts,
     }
 
@@ -218,6 +223,7 @@ def _print(results: dict[str, Any], model: str, batch_size: int, image_size: int
         f"memory {results.get('peak_memory_bytes', results['planned_memory_bytes']) / 2**20:,.0f} MiB; "
         f"host {1e3 * results['host_seconds_per_step']:.2f} ms a step"
     )
+    print(describe_share(results["others_share_of_cpu"]))
 
 
 if __name__ == "__main__":
