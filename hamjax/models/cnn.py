@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hamjax.models.layers.convolution import KERNEL_INIT, Conv
+from hamjax.models.layers.convolution import Conv
+from hamjax.models.layers.dense import dense
 from hamjax.models.layers.pooling import max_pool
 from hamjax.models.stages import Recorder, Stages
 
@@ -59,13 +60,10 @@ class CNN(nn.Module):
             # agrees with the public Kaggle kernel that this network comes from.
             x = self._drop(rate, train)(x)
         x = x.reshape(len(x), -1)
-        dense = nn.Dense(128, dtype=self.dtype, param_dtype=stored, kernel_init=KERNEL_INIT, name="dense")
-        x = record("pooled", nn.relu(dense(x)))
+        x = record("pooled", nn.relu(dense(128, dtype=self.dtype, name="dense")(x)))
         # The logits are computed in float32 even under bfloat16: the loss takes differences of them.
         x = self._drop(0.5, train)(x).astype(stored)
-        logits = nn.Dense(
-            self.num_classes, dtype=stored, param_dtype=stored, kernel_init=KERNEL_INIT, name="predictions"
-        )(x)
+        logits = dense(self.num_classes, dtype=stored, name="predictions")(x)
         return (logits, dict(record)) if stages else logits
 
     def _drop(self, rate: float, train: bool) -> Callable[[Array], Array]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hamjax.models.layers.convolution import KERNEL_INIT
+from hamjax.models.layers.dense import dense
 from hamjax.models.layers.normalization import BatchNorm
 
 Array = jax.Array
@@ -36,17 +36,13 @@ class Head(nn.Module):
     def __call__(self, pooled: Array, *, train: bool) -> Array:
         """Map [B, C] to [B, num_classes]."""
         stored = jnp.promote_types(self.dtype, jnp.float32)
-
-        def dense(features: int, name: str) -> nn.Dense:
-            return nn.Dense(features, dtype=stored, param_dtype=stored, kernel_init=KERNEL_INIT, name=name)
-
         x = pooled.astype(stored)
         if self.kind in ("paper", "bn_first"):
-            x = nn.relu(dense(1024, "dense")(x))
+            x = nn.relu(dense(1024, dtype=stored, name="dense")(x))
             drop = nn.Dropout(0.5, deterministic=not (train and self.dropout))
             # Keras's default epsilon of 1e-3, as for any layer added by hand; ResNet's and DenseNet's backbones differ.
             norm = BatchNorm(groups=self.groups, dtype=stored, name="bn")
             # BatchNorm after dropout sees a larger variance in training than in evaluation (Li et al., CVPR 2019,
             # "variance shift"). It is what Table 3 lists, so `paper` keeps it, and `bn_first` is there to compare.
             x = norm(drop(x), train=train) if self.kind == "paper" else drop(norm(x, train=train))
-        return dense(self.num_classes, "predictions")(x)
+        return dense(self.num_classes, dtype=stored, name="predictions")(x)

@@ -1,107 +1,174 @@
-"""Time the forms of a convolution on this device, by shape: XLA's own, and matrix products.
+"""Time the forms of every convolution of the networks on this device: XLA's own, ours, and PyTorch's.
 
-    python scripts/bench_convolutions.py --batch-size 16 --json scripts/results/convolutions.json
+    python scripts/bench_convolutions.py --json scripts/results/convolutions.json
+    python scripts/bench_convolutions.py --networks resnet50:64:16
 
-GFLOP/s of the fastest of several calls, for the output and for the gradients in the input and in the kernel. It is what
-`hamjax/models/layers/small_maps.py` rests on: XLA's form is slow where the map has fewer pixels than the kernel.
+GFLOP/s of the fastest of several calls, for the output and for the gradients in the input and in the kernel; `used` is
+the form that hamjax takes on a CPU. The rules in `hamjax/models/layers` rest on it. 1x1 convolutions, which are matrix
+products in every form, are left out.
 """
 
 import argparse
 import functools
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bench.measure import table, write_result
-from hamjax.models.layers.convolution import (
-    input_gradient,
-    kernel_gradient,
-    kernel_gradient_by_rows,
-    kernel_gradient_by_shifts,
-)
-from hamjax.models.layers.small_maps import convolve_by_columns, input_gradient_by_columns
+from hamjax.models.initialization import init_variables
+from hamjax.models.layers import convolution, lax_forms
+from hamjax.models.layers import kernel_gradients as gradients
+from hamjax.models.layers import output_forms as outputs
+from hamjax.models.layers.lax_forms import Pads
+from hamjax.models.layers.small_maps import input_gradient_by_columns
+from hamjax.models.registry import create_model
 
-Shape = tuple[int, int, int, int, int]
-# Side of the map, channels in and out, rows and columns of the kernel: of the networks at 64, 96 and 224 px, and around
-# the size from which XLA's form is fast.
-SHAPES: tuple[Shape, ...] = (
-    (2, 512, 512, 3, 3), (3, 512, 512, 3, 3), (4, 256, 256, 3, 3), (7, 512, 512, 3, 3), (8, 128, 128, 3, 3),
-    (14, 256, 256, 3, 3), (16, 64, 64, 3, 3), (28, 128, 128, 3, 3), (56, 64, 64, 3, 3),
-    (2, 128, 32, 3, 3), (4, 128, 32, 3, 3), (8, 128, 32, 3, 3), (16, 128, 32, 3, 3), (28, 128, 32, 3, 3),
-    (1, 384, 384, 1, 3), (2, 192, 192, 1, 7), (3, 192, 192, 1, 7), (4, 192, 192, 1, 7), (4, 48, 64, 5, 5),
-    (5, 48, 64, 5, 5), (9, 48, 64, 5, 5),
-)  # fmt: skip
-CALLS = 15
-FORMS = {
-    "output": {"XLA": "plain", "columns": "columns"},
-    "input gradient": {"XLA": "dx", "columns": "dx_columns"},
-    "kernel gradient": {"XLA": "dk", "rows": "dk_rows", "shifts": "dk_shifts"},
-}
+# Shapes of x and of the kernel, the stride and the padding.
+Convolution = tuple[tuple[int, ...], tuple[int, ...], int, Pads]
+Call = Callable[..., Any]
+NETWORKS = ("cnn:64:16", "resnet50:64:16", "inceptionv3:96:16", "densenet201:64:16",
+            "cnn:224:8", "resnet50:224:8", "inceptionv3:224:8", "densenet201:224:8")  # fmt: skip
+SECONDS, LEAST, MOST = 0.25, 3, 15  # of calls, and how many: a call of a large map takes as long as 15 of a small one
 
 
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--sides", type=int, nargs="*", help="of the maps to time (all)")
+    parser.add_argument("--networks", nargs="*", default=NETWORKS, metavar="NAME:SIZE:BATCH")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    header = [f"{what}, {form}" for what, forms in FORMS.items() for form in forms]
-    rows, results = [], {}
-    for shape in SHAPES:
-        if args.sides and shape[0] not in args.sides:
-            continue
-        side, channels, features, height, width = shape
-        name = f"{side}x{side}, {channels} to {features}, {height}x{width}"
-        results[name] = measure(shape, args.batch_size)
-        cells = [results[name][what][form] for what, forms in FORMS.items() for form in forms]
-        rows.append([name, *(f"{cell:.1f}" for cell in cells)])
-        print(rows[-1], flush=True)
-    print(table(["GFLOP/s", *header], rows))
-    write_result(args.json, {"batch_size": args.batch_size, "calls": CALLS, "sides": args.sides}, results)
+    results: dict[str, dict[str, Any]] = {}
+    for network in args.networks:
+        name, size, batch = network.split(":")
+        for shapes, count in find_convolutions(name, int(size), int(batch)).items():
+            described = describe(shapes)
+            # The same convolution may be in several networks.
+            result = results.setdefault(described, {"networks": {}, "rates": {}})
+            result["networks"][network] = count
+            result["rates"] = result["rates"] or measure(*shapes)
+            rows = [
+                [what, *(f"{form} {rate:.0f}" for form, rate in forms.items())]
+                for what, forms in result["rates"].items()
+            ]
+            print(f"{network}, {count} x {described}", *("  " + ", ".join(row) for row in rows), sep="\n", flush=True)
+    print(table(["GFLOP/s", "output", "input gradient", "kernel gradient"], [_row(*item) for item in results.items()]))
+    write_result(args.json, {"networks": args.networks, "calls": MOST, "seconds": SECONDS}, results)
 
 
-def measure(shape: Shape, batch: int) -> dict[str, dict[str, float]]:
-    """Return the rate of each form, in GFLOP/s, for a convolution of stride 1 that keeps the size of its map."""
-    side, channels, features, height, width = shape
+def find_convolutions(name: str, size: int, batch: int) -> Counter[Convolution]:
+    """Return how often a network has each convolution of a kernel larger than 1x1."""
+    model = create_model(name)
+    variables = jax.eval_shape(lambda: init_variables(model, image_size=size, seed=0))
+    found: Counter[Convolution] = Counter()
+    real = convolution.convolve
+
+    def note(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
+        if kernel.shape[:2] != (1, 1):
+            found[x.shape, kernel.shape, stride, pads] += 1
+        return real(x, kernel, stride, pads)
+
+    with mock.patch.object(convolution, "convolve", note):
+        jax.eval_shape(model.apply, variables, jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32))
+    return found
+
+
+def describe(shapes: Convolution) -> str:
+    """Return a convolution in words: `16 x 8x8, 128 to 32, 3x3`."""
+    (batch, height, width, channels), (rows, columns, _, features), stride, ((pad, _), _) = shapes
+    stepped = f", stride {stride}" if stride > 1 else ""
+    # Padding that keeps the size needs no word.
+    bare = ", no padding" if pad == 0 and min(rows, columns) > 1 else ""
+    return f"{batch} x {height}x{width}, {channels} to {features}, {rows}x{columns}{stepped}{bare}"
+
+
+def measure(
+    x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, pads: Pads
+) -> dict[str, dict[str, float]]:
+    """Return the rate of each form, in GFLOP/s, by what it computes."""
     rng = np.random.default_rng(0)
-    x, dy = (jnp.asarray(rng.normal(size=(batch, side, side, c)), jnp.float32) for c in (channels, features))
-    kernel = jnp.asarray(rng.normal(size=(height, width, channels, features)), jnp.float32)
-    pads = ((height // 2, height // 2), (width // 2, width // 2))
-    alike: dict[str, Any] = {"stride": 1, "pads": pads}
-    of_input, of_kernel = {"shape": x.shape, **alike}, {"shape": kernel.shape, **alike}
-    calls: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
-        "plain": (functools.partial(_plain, pads=pads), (x, kernel)),
-        "columns": (functools.partial(convolve_by_columns, **alike), (x, kernel)),
-        "dx": (functools.partial(input_gradient, **of_input), (dy, kernel)),
-        "dx_columns": (functools.partial(input_gradient_by_columns, **of_input), (dy, kernel)),
-        "dk": (functools.partial(kernel_gradient, **of_kernel), (x, dy)),
-        "dk_rows": (functools.partial(kernel_gradient_by_rows, **of_kernel), (x, dy)),
-        "dk_shifts": (functools.partial(kernel_gradient_by_shifts, **of_kernel), (x, dy)),
+    x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in (x_shape, kernel_shape))
+    alike: dict[str, Any] = {"stride": stride, "pads": pads}
+    plain = functools.partial(lax_forms.convolve, **alike)
+    dy = jnp.asarray(rng.normal(size=jax.eval_shape(plain, x, kernel).shape), jnp.float32)
+    given = {"output": (x, kernel), "input gradient": (dy, kernel), "kernel gradient": (x, dy)}
+    of_input = {"shape": x_shape, **alike}
+    calls: dict[str, dict[str, Call]] = {
+        "output": {
+            name: functools.partial(form, **alike)
+            for name, form in outputs.FORMS.items()
+            if outputs.allows(name, kernel_shape, stride)
+        },
+        "input gradient": {
+            "XLA": functools.partial(lax_forms.input_gradient, **of_input),
+            "columns": functools.partial(input_gradient_by_columns, **of_input),
+        },
+        "kernel gradient": {
+            name: functools.partial(form, shape=kernel_shape, **alike)
+            for name, form in gradients.FORMS.items()
+            if gradients.allows(name, kernel_shape, stride)
+        },
     }
-    gflop = 2e-9 * batch * side * side * channels * features * height * width
-    rates = {name: gflop / _seconds(jax.jit(call), given) for name, (call, given) in calls.items()}
-    return {what: {form: rates[name] for form, name in forms.items()} for what, forms in FORMS.items()}
+    gflop = 2e-9 * dy.size * np.prod(kernel_shape[:3])
+    rates: dict[str, dict[str, float]] = {}
+    for what, forms in calls.items():
+        rates[what] = {name: gflop / _seconds(jax.jit(call), given[what]) for name, call in forms.items()}
+    for what, call in _torch_calls(x, kernel, dy, stride, pads).items():
+        rates[what]["PyTorch"] = gflop / _seconds(call, ())
+    return rates
 
 
-def _plain(x: jax.Array, kernel: jax.Array, *, pads: Any) -> jax.Array:
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+def _torch_calls(x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: int, pads: Pads) -> dict[str, Call]:
+    """Return PyTorch's calls, in its memory format for a CPU; none where it is not installed."""
+    try:
+        import torch
+    except ImportError:
+        return {}
+    last = torch.channels_last
+    image, given = (torch.tensor(np.asarray(array)).permute(0, 3, 1, 2) for array in (x, dy))
+    weight = torch.tensor(np.asarray(kernel)).permute(3, 2, 0, 1).contiguous(memory_format=last)
+    step, padding = [stride, stride], [pads[0][0], pads[1][0]]
+
+    def forward() -> None:
+        with torch.no_grad():
+            torch.nn.functional.conv2d(image, weight, stride=step, padding=padding)
+
+    def backward(*wanted: bool) -> None:
+        torch.ops.aten.convolution_backward(
+            given, image, weight, None, step, padding, [1, 1], False, [0, 0], 1, [*wanted, False]
+        )
+
+    return {
+        "output": forward,
+        "input gradient": functools.partial(backward, True, False),
+        "kernel gradient": functools.partial(backward, False, True),
+    }
 
 
-def _seconds(call: Callable[..., Any], given: tuple[Any, ...]) -> float:
+def _seconds(call: Call, given: tuple[Any, ...]) -> float:
     """Return the time of the fastest call: what others on the machine take only adds to it."""
     jax.block_until_ready(call(*given))
-    times = []
-    for _ in range(CALLS):
+    times: list[float] = []
+    while len(times) < LEAST or (sum(times) < SECONDS and len(times) < MOST):
         start = time.perf_counter()
         jax.block_until_ready(call(*given))
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def _row(described: str, result: dict[str, Any]) -> list[str]:
+    cells = []
+    for forms in result["rates"].values():
+        best = max((name for name in forms if name != "PyTorch"), key=lambda name: forms[name])
+        beside = f" (PyTorch {forms['PyTorch']:.0f})" if "PyTorch" in forms else ""
+        cells.append(f"{best} {forms[best]:.0f}{beside}")
+    return [described, *cells]
 
 
 if __name__ == "__main__":

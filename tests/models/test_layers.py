@@ -1,4 +1,4 @@
-"""Convolution, pooling and normalisation compute and learn as lax's and Keras's do."""
+"""Convolution layers, pooling and normalisation compute and learn as lax's and Keras's do."""
 
 import functools
 from typing import Any
@@ -10,77 +10,13 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from hamjax.models.layers.convolution import (
-    Conv,
-    convolve,
-    kernel_gradient,
-    kernel_gradient_by_rows,
-    kernel_gradient_by_shifts,
-)
+from hamjax.models.layers.convolution import Conv
 from hamjax.models.layers.normalization import BatchNorm
 from hamjax.models.layers.pooling import average_pool_2x2, average_pool_3x3, max_pool
-from hamjax.models.layers.small_maps import convolve_by_columns, input_gradient_by_columns
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
 
 SHAPES = [((3, 3), 1, "SAME"), ((1, 7), 1, "SAME"), ((5, 5), 1, "SAME"), ((3, 3), 2, 0), ((7, 7), 2, 3), ((1, 1), 2, 0)]
-
-
-def _plain_conv(x: jax.Array, kernel: jax.Array, stride: int, pads: Any) -> jax.Array:
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-@pytest.mark.parametrize(("height", "features"), [(7, 4), (8, 4), (8, 6)])
-@pytest.mark.parametrize(("size", "stride", "padding"), SHAPES)
-def test_convolution_and_its_gradients_are_laxs(
-    float64: None,
-    height: int,
-    features: int,
-    size: tuple[int, int],
-    stride: int,
-    padding: int | str,
-    rng: np.random.Generator,
-) -> None:
-    x, kernel = jnp.asarray(rng.normal(size=(3, height, 9, 5))), jnp.asarray(rng.normal(size=(*size, 5, features)))
-    pads = tuple((n // 2, n // 2) if padding == "SAME" else (padding, padding) for n in size)
-    y, pullback = jax.vjp(functools.partial(_plain_conv, stride=stride, pads=pads), x, kernel)
-    ours, our_pullback = jax.vjp(lambda x, kernel: convolve(x, kernel, stride, pads), x, kernel)  # pyright: ignore
-    np.testing.assert_allclose(ours, y, rtol=1e-11, atol=1e-12)
-    dy = jnp.asarray(rng.normal(size=y.shape))
-    for a, b in zip(our_pullback(dy), pullback(dy), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
-    by_shifts = [kernel_gradient_by_shifts] if stride == 1 else []
-    for gradient in (kernel_gradient, kernel_gradient_by_rows, *by_shifts):
-        ours = gradient(x, dy, shape=kernel.shape, stride=stride, pads=pads)  # pyright: ignore
-        np.testing.assert_allclose(ours, pullback(dy)[1], rtol=1e-11, atol=1e-11)
-
-
-SMALL = [(1, 1, (3, 3), 1, 1), (2, 2, (3, 3), 1, 1), (2, 2, (1, 7), 1, 3), (4, 3, (5, 5), 1, 2), (4, 4, (3, 3), 2, 0),
-         (3, 2, (3, 3), 2, 1), (5, 4, (7, 7), 2, 3), (1, 2, (3, 1), 1, 1)]  # fmt: skip
-
-
-@pytest.mark.parametrize(("height", "width", "size", "stride", "padding"), SMALL)
-def test_a_convolution_of_a_small_map_and_its_gradients_are_laxs(
-    float64: None,
-    height: int,
-    width: int,
-    size: tuple[int, int],
-    stride: int,
-    padding: int,
-    rng: np.random.Generator,
-) -> None:
-    pads = tuple((min(n // 2, padding),) * 2 for n in size)
-    x, kernel = jnp.asarray(rng.normal(size=(3, height, width, 5))), jnp.asarray(rng.normal(size=(*size, 5, 4)))
-    y, pullback = jax.vjp(functools.partial(_plain_conv, stride=stride, pads=pads), x, kernel)
-    dy = jnp.asarray(rng.normal(size=y.shape))
-    ours, our_pullback = jax.vjp(lambda x, kernel: convolve(x, kernel, stride, pads), x, kernel)  # pyright: ignore
-    # Both forms at every size, also where the other one is chosen.
-    for output in (ours, convolve_by_columns(x, kernel, stride=stride, pads=pads)):  # pyright: ignore
-        np.testing.assert_allclose(output, y, rtol=1e-11, atol=1e-12)
-    dx = input_gradient_by_columns(dy, kernel, shape=x.shape, stride=stride, pads=pads)  # pyright: ignore
-    np.testing.assert_allclose(dx, pullback(dy)[0], rtol=1e-11, atol=1e-11)
-    for a, b in zip(our_pullback(dy), pullback(dy), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize(("size", "stride", "padding"), SHAPES)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.extend
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -59,5 +60,5 @@ def test_a_plain_network_gives_the_same_numbers(build: Any, float64: None, rng: 
 def test_plain_average_pooling_does_not_count_the_padding_either(
     side: int, float64: None, rng: np.random.Generator
 ) -> None:
-    x = rng.normal(size=(2, side, side, 3))
+    x = jnp.asarray(rng.normal(size=(2, side, side, 3)))
     np.testing.assert_allclose(average_pool_3x3(x, plain=True), average_pool_3x3(x), rtol=1e-10, atol=1e-12)

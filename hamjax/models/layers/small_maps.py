@@ -10,19 +10,20 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from hamjax.models.layers.lax_forms import Pads, Shape
+
 Array = jax.Array
-Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
-def is_small(x: Array, kernel: Array) -> bool:
+def is_small(x_shape: Shape, shape: Shape) -> bool:
     """Return whether XLA's CPU backend would loop over the pixels of a convolution's input one by one.
 
     Args:
-        x: [B, H, W, C], the input of the convolution, without the padding.
-        kernel: [R, S, C, D].
+        x_shape: [B, H, W, C] of the convolution's input, without the padding.
+        shape: [R, S, C, D] of the kernel.
     """
     # On a 1x7 kernel, too: what is compared is 7 pixels with H * W, not each side with its own.
-    return x.shape[1] * x.shape[2] < kernel.shape[0] * kernel.shape[1]
+    return x_shape[1] * x_shape[2] < shape[0] * shape[1]
 
 
 def convolve_by_columns(x: Array, kernel: Array, *, stride: int, pads: Pads) -> Array:
@@ -48,7 +49,7 @@ def convolve_by_columns(x: Array, kernel: Array, *, stride: int, pads: Pads) -> 
     return lax.optimization_barrier(jnp.concatenate(shifted, -1)) @ kernel.reshape(-1, features)
 
 
-def input_gradient_by_columns(dy: Array, kernel: Array, *, shape: tuple[int, ...], stride: int, pads: Pads) -> Array:
+def input_gradient_by_columns(dy: Array, kernel: Array, *, shape: Shape, stride: int, pads: Pads) -> Array:
     """Return the gradient in the input: each pixel of dy times the kernel, added up where it came from (col2im).
 
     Args:
