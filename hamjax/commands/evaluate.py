@@ -22,6 +22,7 @@ from hamjax.report.write import write_report
 from hamjax.runtime.accelerators import find_devices, memory_needed
 from hamjax.runtime.compiler import enable_compilation_cache
 from hamjax.runtime.distributed import connect, is_first, only_first_speaks, peers_needed
+from hamjax.runtime.memory import keep_freed_memory
 from hamjax.runtime.paths import user_path
 
 
@@ -58,6 +59,7 @@ def main(words: Sequence[str]) -> None:
     connect(args.distributed)
     find_devices()
     enable_compilation_cache("auto")
+    keep_freed_memory()
     with only_first_speaks(), peers_needed(), memory_needed():
         _evaluate(args)
 

@@ -31,6 +31,7 @@ from hamjax.runtime.distributed import (
     require_shared,
 )
 from hamjax.runtime.errors import PreemptedError, UserError
+from hamjax.runtime.memory import keep_freed_memory
 from hamjax.runtime.paths import user_path
 from hamjax.runtime.preemption import StopRequest
 from hamjax.training.dispatch_plan import require_usable
@@ -116,6 +117,7 @@ def _run(config: Config, workdir: Path, on_dispatch: Callable[[int], object]) ->
         print(f"run directory {workdir}")
         if warning := unused_gpu():
             print(warning)
+        keep_freed_memory()
         print(f"compilation cache {enable_compilation_cache(config.runtime.compilation_cache)}")
         fresh = from_first(not steps_in(workdir / "checkpoints" / "last"))
         experiment, state = _set_up(config, workdir, fresh=fresh)

@@ -35,6 +35,7 @@ from bench.textbook import Textbook
 from hamjax.config.recipes import make_config
 from hamjax.models.initialization import init_variables
 from hamjax.models.registry import MODEL_SPECS, create_model
+from hamjax.runtime.memory import keep_freed_memory
 
 PEERS = ("textbook", "keras", "torch", "torch_compiled")
 CHECKED_STEPS, CHECKED_IMAGES, TOLERANCE = 5, 4, 1e-4
@@ -46,6 +47,8 @@ def main() -> None:
     args = _arguments()
     if args.device == "cpu":
         jax.config.update("jax_platforms", "cpu")
+    # As a run does; it holds for the peers, too, which share the process.
+    keep_freed_memory()
     dtype = args.dtype if args.dtype != "auto" else "float32" if jax.default_backend() == "cpu" else "bfloat16"
     if args.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", args.compilation_cache)
