@@ -49,6 +49,7 @@ from hamjax.training.run_directory.record import (
 )
 from hamjax.training.setup.experiment import Experiment, build_experiment
 from hamjax.training.setup.network import locate_weights, require_fitting, weights_fingerprint, weights_origin
+from hamjax.training.setup.plan import require_unfrozen_steps
 from hamjax.training.setup.resolved import starting_weights
 from hamjax.training.state import TrainState
 from hamjax.training.validation import Validate, Validation
@@ -90,7 +91,7 @@ def train(
     # 3. all steps are taken, but there is no report: the loop has no step left, and the report is made;
     # 4. there is a report: it is printed, and nothing else happens.
     workdir, config = user_path(workdir), with_user_paths(config)
-    validate(config)
+    validate(config, began=(workdir / "config.json").exists())
     require_fitting(config)
     connect(config.runtime.distributed, config.runtime.join_seconds)
     find_devices()
@@ -210,6 +211,8 @@ def _set_up(config: Config, workdir: Path, *, fresh: bool) -> tuple[Experiment, 
         print(f"weights: {'' if fresh else 'those of a checkpoint; the run began from '}{origin}")
         experiment = build_experiment(config)
         state = experiment.initial_state(file)
+    if fresh:  # earlier versions took it
+        require_unfrozen_steps(config, experiment.plan)
     require_usable(config.train.steps_per_dispatch, experiment.plan.steps_per_epoch, experiment.plan.num_steps)
     # All of `train` and `eval`, though not all of it changes a result: with another K or batch a process would wait
     # for the others.

@@ -55,9 +55,10 @@ def parse(words: Sequence[str]) -> tuple[Config, Path]:
         found = f"the extra words {' '.join(rest)}" if rest else "no --config"
         raise UserError(f"expected {USAGE}, got {found}.")
     config = with_user_paths(chosen.value)
-    validate(config)
     name = Path(config_flags.get_config_filename(values["config"])).stem
-    return config, user_path(workdir.value or Path("runs", name))
+    place = user_path(workdir.value or Path("runs", name))
+    validate(config, began=(place / "config.json").exists())
+    return config, place
 
 
 def read_config(source: str) -> Config:

@@ -122,10 +122,10 @@ def _without_effect(config: Config) -> list[str]:
             "head alone, set model.trainable=head"
         )
     rate, floor, decay = optimizer.learning_rate, optimizer.min_learning_rate, optimizer.weight_decay
-    if optimizer.schedule == "cosine" and floor > rate:
+    if optimizer.schedule != "none" and floor > rate:
         wrong.append(
             f"optimizer.min_learning_rate: expected at most optimizer.learning_rate={rate:g}, from which "
-            f"schedule=cosine falls to it, got {floor!r}"
+            f"schedule={optimizer.schedule} falls to it, got {floor!r}; to keep one rate, set optimizer.schedule=none"
         )
     if optimizer.name == "adamw" and rate * decay >= 1:
         wrong.append(

@@ -47,6 +47,14 @@ def test_a_misspelled_word_is_answered_with_the_nearest(words: list[str], messag
     assert message in str(raised.value)
 
 
+def test_values_without_effect_are_let_pass_for_a_run_that_began_with_them(tmp_path: Path) -> None:
+    words = ["--config", "cnn_s1", "--config.optimizer.learning_rate=1e-6", "--workdir", str(tmp_path)]
+    with pytest.raises(UserError, match="min_learning_rate"):
+        parse(words)
+    (tmp_path / "config.json").write_text("{}")
+    assert parse(words)[0].optimizer.learning_rate == 1e-6
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

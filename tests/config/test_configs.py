@@ -185,6 +185,8 @@ def test_a_warm_up_as_long_as_the_run_is_refused() -> None:
          "model.freeze_epochs: expected less than train.epochs=3, got 3; to train the head alone"),
         ({"optimizer__schedule": "cosine", "optimizer__min_learning_rate": 1e-3},
          "min_learning_rate: expected at most optimizer.learning_rate=0.0001"),
+        ({"optimizer__learning_rate": 1e-6}, "min_learning_rate: .*schedule=plateau falls to it, got 1e-05; to keep"),
+        ({"optimizer__learning_rate": 1e-6, "optimizer__schedule": "step3"}, "min_learning_rate: .*schedule=step3"),
         ({"optimizer__name": "adamw", "optimizer__weight_decay": 1e4}, "weight_decay: expected less than 1 / "),
         ({"sampling__weight_rule": "given", "sampling__given_weights": (1e30,) * 7}, "given_weights: expected seven"),
     ],

@@ -156,7 +156,9 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(tiny: Tiny, tmp_path: 
 
 
 def test_a_collapsed_run_raises_its_alarm(tiny: Tiny, tmp_path: Path) -> None:
-    result = hamjax.train(tiny(optimizer__learning_rate=1e-12, train__epochs=1), tmp_path / "run")
+    result = hamjax.train(
+        tiny(optimizer__learning_rate=1e-12, optimizer__schedule="none", train__epochs=1), tmp_path / "run"
+    )
     assert result is not None
     assert any(alarm.startswith("collapse") for alarm in result.report.summary["alarms"])
     assert any("alarm" in line for line in read_records(tmp_path / "run" / "metrics.jsonl"))

@@ -154,6 +154,12 @@ def test_the_backbone_joins_in_after_freeze_epochs_also_when_resumed(small: Tiny
     assert hamjax.evaluate(tmp_path / "stopped").summary["accuracy"] == again.report.summary["accuracy"]
 
 
+def test_a_run_that_ends_before_its_backbone_is_trained_is_refused(small: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"max_steps=1: expected more than the \d+ steps of model.freeze_epochs=1"):
+        hamjax.train(small(model__freeze_epochs=1, train__max_steps=1), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 def test_an_unfrozen_backbone_has_a_fresh_adam(small: Tiny, optimizer: str) -> None:
     experiment = build_experiment(small(model__freeze_epochs=1, optimizer__name=optimizer, optimizer__weight_decay=0.0))

@@ -78,6 +78,21 @@ def make_plan(config: Config, metadata: Metadata) -> Plan:
     )
 
 
+def require_unfrozen_steps(config: Config, plan: Plan) -> None:
+    """Refuse a run that `train.max_steps` ends before the backbone is trained at all.
+
+    Raises:
+        UserError: names the steps that are frozen, and what to set.
+    """
+    frozen = config.model.freeze_epochs * plan.steps_per_epoch
+    if config.model.trainable == "all" and 0 < plan.num_steps <= frozen:
+        raise UserError(
+            f"train.max_steps={config.train.max_steps}: expected more than the {frozen:,} steps of "
+            f"model.freeze_epochs={config.model.freeze_epochs}, after which the backbone is trained, too; to train the "
+            "head alone, set --config.model.trainable=head."
+        )
+
+
 def _apply_strategy(config: Config, metadata: Metadata, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the rows of an epoch, their counts per class, and the class weights."""
     chosen, strategy = config.sampling, sampling.STRATEGIES[config.sampling.strategy]
