@@ -40,6 +40,8 @@ def read_tensors(name: str, path: Path) -> Weights:
     """
     if name not in KEY_MAPS:
         raise UserError(f"{name}: expected a network with ImageNet weights, one of {', '.join(KEY_MAPS)}.")
+    if path.exists() and not path.is_file() and not path.is_dir():  # reading a pipe would wait for its writer
+        raise UserError(f"{path}: expected a file, got a pipe or a device; write the weights to a file first.")
     content = None
     if is_archive(path):
         content = read_keras_member(path)

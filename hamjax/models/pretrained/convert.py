@@ -37,7 +37,7 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """The tensors of a file, and what the file holds, in words."""
+    """The tensors of a file, and what it holds, in words, where that is not the network that is asked for."""
 
     tensors: list[Tensor]
     what: str
@@ -73,8 +73,8 @@ def fill(name: str, variables: Mapping[str, Any], weights: Weights, *, where: ob
         New variables of the same types; everything else is shared.
 
     Raises:
-        UserError: lists every tensor that is missing, left over, doubled, of another shape,
-            or not finite.
+        UserError: names the network that it is of, if it is another's; otherwise lists every tensor that is missing,
+            left over, doubled, of another shape, or not finite.
     """
     leaves: dict[str, Any] = traverse_util.flatten_dict(dict(variables), sep="/")
     top = f"params/head/{TOP}/"
@@ -92,6 +92,9 @@ def fill(name: str, variables: Mapping[str, Any], weights: Weights, *, where: ob
             wrong.append(f"another shape: {tensor.source} {tensor.value.shape}, expected {shape} for {path}")
         elif not np.issubdtype(tensor.value.dtype, np.floating) or not np.isfinite(tensor.value).all():
             wrong.append(f"not finite numbers: {tensor.source} ({tensor.value.dtype})")
+    if weights.what in KEY_MAPS or (weights.what and len(wrong) > len(expected) // 2):
+        # Of something else, a list of hundreds of differences says no more than its name.
+        raise UserError(f"{where}: expected weights of {name}, got those of {weights.what}; use a file of {name}.")
     if wrong:
         raise UserError(
             f"{where}: expected the {len(expected)} tensors of {name}, got {len(given)}{weights.what and ' of '}"
