@@ -1,7 +1,9 @@
 """From a source to a data set: the same path always, and nothing half-written."""
 
 import hashlib
+import json
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from filelock import FileLock
+from PIL import Image
 
 from hamjax.data.classes import CLASSES
 from hamjax.data.dataset import Dataset
@@ -89,6 +92,32 @@ def test_a_damaged_cache_is_built_again_and_said_so(run: Prepare, tmp_path: Path
     dataset, said = run()
     assert "building it" in said
     np.testing.assert_array_equal(dataset.images, good)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "RGBA", "P", "RGB"])
+def test_a_cache_of_a_version_that_decoded_otherwise_is_built_again_where_it_matters(
+    run: Prepare, copy: Path, tmp_path: Path, mode: str
+) -> None:
+    first = sorted(copy.glob("*.jpg"))[0]
+    image = Image.open(first)
+    first.unlink()
+    image = Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257) if mode == "I;16" else image.convert(mode)
+    if mode == "P":
+        image.info["transparency"] = 0
+    image.save(first.with_suffix(".png"))
+    good = np.array(run()[0].images)
+    pixels = tmp_path / "data" / "cache" / "ham10000_24x24_squash.npy"
+    sidecar = pixels.with_suffix(".json")
+    old = np.concatenate([np.full_like(good[:1], 255), good[1:]])
+    np.save(pixels, old)
+    stored = json.loads(sidecar.read_text()) | {"crc32": zlib.crc32(old.tobytes())}
+    assert stored.pop("decoding")
+    sidecar.write_text(json.dumps(stored))
+    dataset, said = run()
+    changed = mode != "RGB"
+    assert ("decoded 16 bits of gray, or transparency, otherwise; building it" in said) == changed
+    np.testing.assert_array_equal(dataset.images, good if changed else old)
+    assert run()[1] == ""
 
 
 def test_crop_keeps_the_aspect_ratio(copy: Path) -> None:

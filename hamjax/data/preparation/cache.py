@@ -18,7 +18,7 @@ import numpy as np
 
 from hamjax.data.dataset import Dataset
 from hamjax.data.metadata import Metadata
-from hamjax.data.preparation.images import CHUNK, decode_chunks
+from hamjax.data.preparation.images import CHUNK, DECODING, decode_chunks, is_deep_or_transparent
 from hamjax.data.preparation.records import Records, read_columns
 from hamjax.runtime.errors import UserError
 from hamjax.runtime.files import ARRAY_DAMAGE, replacing
@@ -50,8 +50,13 @@ class Cache:
         """What the array was made from, and its checksum."""
         return self.pixels.with_suffix(".json")
 
-    def why_to_build(self, details: dict[str, Any]) -> str:
-        """Return why it cannot serve records with these details, or nothing. Reads all pixels."""
+    def why_to_build(self, details: dict[str, Any], open_records: Callable[[], Records]) -> str:
+        """Return why it cannot serve records with these details, or nothing. Reads all pixels.
+
+        Args:
+            details: what is stored beside the records.
+            open_records: gives random access to them; called only for the cache of an earlier version.
+        """
         if not self.pixels.exists() or not self.sidecar.exists():
             return "not there yet"
         try:
@@ -66,6 +71,9 @@ class Cache:
             return f"holds {array.dtype} {list(array.shape)}, expected uint8 {expected['shape']}"
         if stored.get("crc32") != _crc32(array):
             return "its pixels are not what was written"
+        # Of an earlier version, all records are read, which takes seconds at each start; a JPEG's pixels are the same.
+        if stored.get("decoding") != DECODING and _has_deep_or_transparent(open_records()):
+            return "made by a version that decoded 16 bits of gray, or transparency, otherwise"
         return ""
 
     def build(self, records: Records, details: dict[str, Any]) -> None:
@@ -89,7 +97,7 @@ class Cache:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, self.pixels)
-            part.write_text(json.dumps({**expected, "crc32": crc}))
+            part.write_text(json.dumps({**expected, "crc32": crc, "decoding": DECODING}))
             os.replace(part, self.sidecar)
         except OSError as error:
             raise UserError(
@@ -126,6 +134,10 @@ def _crc32(array: np.ndarray) -> int:
     for start in range(0, len(array), CHUNK):
         crc = zlib.crc32(array[start : start + CHUNK].tobytes(), crc)
     return crc
+
+
+def _has_deep_or_transparent(records: Records) -> bool:
+    return any(is_deep_or_transparent(records[i]["image"]) for i in range(len(records)))
 
 
 def _write_pixels(file: BinaryIO, records: Records, order: np.ndarray, size: int, how: str) -> int:

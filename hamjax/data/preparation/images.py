@@ -23,6 +23,10 @@ MARKER = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd8]")
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 SHALLOW = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 ORIENTATION = 0x0112  # of EXIF
+# Changes where the same bytes are decoded to other pixels. Version 1 made gray of 16 bits white, and showed colours
+# that are hidden under transparency.
+DECODING = 2
+PNG_START = b"\x89PNG\r\n\x1a\n"
 # What Pillow's readers raise at damaged files.
 DAMAGE = (
     OSError, EOFError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, MemoryError, struct.error,
@@ -65,6 +69,15 @@ def is_turned(image: Image.Image) -> bool:
         return "exif" in image.info and image.getexif().get(ORIENTATION, 1) != 1
     except DAMAGE:  # EXIF that cannot be read asks for nothing
         return False
+
+
+def is_deep_or_transparent(encoded: bytes) -> bool:
+    """Return whether an image that decodes is a PNG with 16 bits of gray or with transparency, by its header."""
+    if not encoded.startswith(PNG_START):
+        return False
+    depth, colour = encoded[24], encoded[25]  # of IHDR, which comes first
+    has_alpha = colour in (4, 6) or b"tRNS" in encoded[: encoded.find(b"IDAT")]
+    return has_alpha or (depth == 16 and colour == 0)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -151,7 +151,8 @@ def _look(request: DataRequest, source: Source | None) -> Outlook:
     if details is None:
         raise UserError(_no_data(request.root))
     _refuse_dropped(details, request.allow_missing)
-    return Outlook("", request.cache.why_to_build(details), details["count"] * pixel_bytes)
+    why = request.cache.why_to_build(details, functools.partial(Records, request.records))
+    return Outlook("", why, details["count"] * pixel_bytes)
 
 
 def _versions(request: DataRequest) -> list[str | None]:
@@ -169,7 +170,7 @@ def _text(path: Path) -> str | None:
 def _build_cache(request: DataRequest, say: Say) -> None:
     details = read_details(request.records) or {}
     _refuse_dropped(details, request.allow_missing)
-    if why := request.cache.why_to_build(details):
+    if why := request.cache.why_to_build(details, functools.partial(Records, request.records)):
         say(f"cache {request.cache.pixels}: {why}; building it from {details['count']:,} records")
         request.cache.build(Records(request.records), details)
 
