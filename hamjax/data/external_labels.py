@@ -20,8 +20,8 @@ from hamjax.data.layouts import (
     layout_of,
     read_labels_of,
     with_known_names,
-    with_lesions,
 )
+from hamjax.data.lesions import with_lesions
 from hamjax.data.metadata import Metadata, from_rows
 from hamjax.data.sources.tree import Entry
 from hamjax.data.tables import Row, parse_table, read_content
@@ -86,6 +86,9 @@ def read_labels(path: Path) -> ExternalLabels:
     column = "isic_id" if layout == Layout.ARCHIVE else "image" if layout == Layout.ONE_HOT else "image_id"
     ids = shortest_ids([row[column] for row in rows])
     labels = read_labels_of(layout, rows, str(path), ids.__getitem__)
+    if layout == Layout.HAM10000:  # ISIC 2019's other diagnoses, as its one-hot table has them
+        outside = {row["image_id"]: row["dx"] for row in labels.rows if code_of(row["dx"]) == ""}
+        labels = Labels([row for row in labels.rows if code_of(row["dx"]) != ""], outside)
     return _labels(name, labels, ids, content, str(path), place=as_text(path))
 
 

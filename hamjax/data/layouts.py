@@ -7,13 +7,13 @@ metadata, and tables that name lesions alone.
 import dataclasses
 import enum
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 from hamjax.data.classes import CLASSES
 from hamjax.data.image_names import image_id_of
 from hamjax.data.tables import Row, is_nothing
-from hamjax.runtime.errors import UserError, name_some
+from hamjax.runtime.errors import UserError
 
 
 class Layout(enum.StrEnum):
@@ -167,28 +167,6 @@ def _from_one_hot(rows: Sequence[Row], where: str) -> Labels:
         else:
             outside[row["image"]] = code
     return Labels(inside, outside)
-
-
-def with_lesions(
-    rows: Sequence[Row], groupings: Mapping[str, Row] | None, where: str, *, allow_missing: bool
-) -> list[Row]:
-    """Give every row a `lesion_id`: its own, that of the groupings, or the image's id where neither has one.
-
-    A lesion of the image's own id is how records say that it is not known.
-
-    Raises:
-        UserError: a lesion is not known, and `allow_missing` is off.
-    """
-    known = groupings or {}
-    found = [row.get("lesion_id") or known.get(row["image_id"], {}).get("lesion_id", "") for row in rows]
-    absent = [row["image_id"] for row, lesion in zip(rows, found, strict=True) if not lesion and row["image_id"]]
-    if absent and not allow_missing:
-        raise UserError(
-            f"{where}: expected a lesion_id for every image, in it or in ISIC2018_Task3_Training_LesionGroupings.csv "
-            f"beside it, got none for {name_some(absent)}; without lesion ids no split can be kept "
-            "free of leaks. Complete it, or take each of these images as a lesion of its own with --allow-missing."
-        )
-    return [row | {"lesion_id": lesion or row["image_id"]} for row, lesion in zip(rows, found, strict=True)]
 
 
 def _tidy(row: Row, id_of: Callable[[str], str] = image_id_of) -> Row:

@@ -6,11 +6,15 @@ therefore looks like one in which every lesion has one image, and is told apart 
 
 import dataclasses
 import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from hamjax.data.classes import CLASSES
 from hamjax.data.metadata import Metadata
+from hamjax.data.tables import Row
+from hamjax.runtime.errors import UserError, name_some
 
 TRAIN, VAL, TEST = "train", "val", "test"
 
@@ -24,19 +28,53 @@ NEAR_DUPLICATES = (
 )  # fmt: skip
 
 ARCHIVE_ID = re.compile(r"(ISIC_\d{7})(_downsampled)?$")
+NOT_KNOWN = " (lesion not known)"
 Leaks = dict[str, dict[str, int | None]]
+
+
+def with_lesions(
+    rows: Sequence[Row], groupings: Mapping[str, Row] | None, where: str, *, allow_missing: bool
+) -> list[Row]:
+    """Give every row a `lesion_id`: its own, that of the groupings, or the image's id where neither has one.
+
+    A lesion of the image's own id is how records say that it is not known. Where lesions are named after images,
+    `NOT_KNOWN` at its end says so.
+
+    Raises:
+        UserError: a lesion is not known, and `allow_missing` is off.
+    """
+    known = groupings or {}
+    found = [row.get("lesion_id") or known.get(row["image_id"], {}).get("lesion_id", "") for row in rows]
+    absent = [row["image_id"] for row, lesion in zip(rows, found, strict=True) if not lesion and row["image_id"]]
+    if absent and not allow_missing:
+        raise UserError(
+            f"{where}: expected a lesion_id for every image, in it or in ISIC2018_Task3_Training_LesionGroupings.csv "
+            f"beside it, got none for {name_some(absent)}; without lesion ids no split can be kept "
+            "free of leaks. Complete it, or take each of these images as a lesion of its own with --allow-missing."
+        )
+    named = Counter(found)
+    named_after_images = any(
+        named[lesion] > 1 and lesion == row["image_id"] for row, lesion in zip(rows, found, strict=True)
+    )
+    mark = NOT_KNOWN if named_after_images else ""
+    return [row | {"lesion_id": lesion or row["image_id"] + mark} for row, lesion in zip(rows, found, strict=True)]
 
 
 def known_lesions(image_id: np.ndarray, lesion_id: np.ndarray) -> np.ndarray:
     """Return whether the lesion of each image is known, [N] bool.
+
+    An image that is alone under its own id has a known lesion only where all lesions are named after one of their
+    images, as some tables do.
 
     Args:
         image_id: [N] unicode, of a whole data set: a part of it may lack the other images of a lesion.
         lesion_id: [N] unicode.
     """
     _, lesion, images = np.unique(lesion_id, return_inverse=True, return_counts=True)
+    own, several = lesion_id == image_id, images[lesion] > 1
+    named_after_images = bool((own & several).any()) and bool(np.isin(lesion_id, image_id).all())
     # A lesion may be named after one of its images; that it has another image says that it is known.
-    return (lesion_id != image_id) | (images[lesion] > 1)
+    return (~own | several | named_after_images) & ~np.strings.endswith(lesion_id, NOT_KNOWN)
 
 
 def lesion_facts(metadata: Metadata) -> dict[str, int]:

@@ -107,6 +107,17 @@ def test_rows_outside_the_seven_classes_are_counted_listed_and_left_out(tmp_path
     assert "2 of 5 images are scored" in said
 
 
+@pytest.mark.parametrize("header", ["image,label", "image_id,dx"])
+def test_codes_outside_the_seven_classes_are_left_out_of_any_table(tmp_path: Path, header: str) -> None:
+    table = _table(tmp_path / "labels.csv", header, ("A", "MEL"), ("B", "SCC"), ("C", "unk"))
+    labels = read_labels(table)
+    assert [(row["image_id"], row["dx"]) for row in labels.metadata.rows()] == [("A", "mel")]
+    assert labels.outside == {"B": "scc", "C": "unk"}
+    assert labels.facts["rows"] == 3
+    with pytest.raises(UserError, match=r"one of akiec.*got A \('warts'\)"):
+        read_labels(_table(tmp_path / "labels.csv", header, ("A", "warts"), ("B", "SCC")))
+
+
 def test_the_archives_table_is_read_with_its_words(tmp_path: Path) -> None:
     table = _table(
         tmp_path / "metadata.csv", "isic_id,attribution,age_approx,diagnosis,sex,lesion_id",

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from hamjax.data.lesions import count_lesions, known_lesions, leak_meter, lesion_facts, overlap, unit_of_resampling
+from hamjax.data.lesions import (
+    count_lesions,
+    known_lesions,
+    leak_meter,
+    lesion_facts,
+    overlap,
+    unit_of_resampling,
+    with_lesions,
+)
 from hamjax.data.metadata import Metadata, from_rows
 
 
@@ -18,8 +26,17 @@ def _known(metadata: Metadata) -> list[bool]:
 def test_an_image_under_its_own_id_has_no_known_lesion_unless_it_shares_it() -> None:
     assert _known(_table(a="a", b="b")) == [False, False]
     assert _known(_table(a="L1", b="b", c="L1")) == [True, False, True]
-    assert _known(_table(a="a", b="a", c="c")) == [True, True, False]
     assert lesion_facts(_table(a="L1", b="b", c="c")) == {"images": 3, "unknown": 2}
+
+
+def test_lesions_named_after_their_images_are_known_unless_the_table_lacks_some() -> None:
+    assert _known(_table(a="a", b="a", c="c")) == [True, True, True]
+    # Other names beside them: the ids may stand for lesions that somebody did not know.
+    assert _known(_table(a="a", b="a", c="c", d="L1")) == [True, True, False, True]
+    rows = [{"image_id": i, "lesion_id": lesion, "dx": "nv"} for i, lesion in (("a", "a"), ("b", "a"), ("c", ""))]
+    filled = from_rows(with_lesions(rows, None, "test", allow_missing=True), where="test")
+    assert _known(filled) == [True, True, False]
+    assert lesion_facts(filled)["unknown"] == 1
 
 
 @pytest.mark.parametrize(

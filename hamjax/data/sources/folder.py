@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hamjax.data.image_names import IMAGE_SUFFIXES, image_id_of
-from hamjax.data.layouts import Labels, Layout, class_of_folder, with_lesions
+from hamjax.data.layouts import Labels, Layout, class_of_folder
+from hamjax.data.lesions import with_lesions
 from hamjax.data.metadata import Metadata, from_rows
 from hamjax.data.sources.find_table import (
     TABLE_SUFFIXES,
