@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from hamjax.runtime.archive import open_archive, read_member, require_plain
@@ -64,7 +64,15 @@ class Entry:
         return False if _is_same_file(self, other) else None
 
 
-def find_entries(root: Path, suffixes: tuple[str, ...]) -> list[Entry]:
+OnBroken = Callable[[PurePosixPath, UserError], None]
+
+
+def _refuse(place: PurePosixPath, error: UserError) -> None:
+    del place
+    raise error
+
+
+def find_entries(root: Path, suffixes: tuple[str, ...], on_broken: OnBroken = _refuse) -> list[Entry]:
     """Find files by the ends of their names; hidden ones, and those that systems make, are left out.
 
     Links are followed, loops of them noticed. A name inside an archive may use the separator of Windows.
@@ -72,6 +80,7 @@ def find_entries(root: Path, suffixes: tuple[str, ...]) -> list[Entry]:
     Args:
         root: a folder, or a zip archive.
         suffixes: in lower case; one of them may be empty, for names without any.
+        on_broken: called with the place of an archive that cannot be searched, and why; by default that is raised.
 
     Returns:
         Plain files first, then members of archives, each in the order of their places.
@@ -86,10 +95,10 @@ def find_entries(root: Path, suffixes: tuple[str, ...]) -> list[Entry]:
         if _suffix(path.name) == ".zip":
             archives.append(path)
         elif _suffix(path.name) in suffixes:
-            found.append(_plain(root, path))
+            found.append(plain_entry(root, path))
     for path in archives:
         place = PurePosixPath(as_text(path.relative_to(root if root.is_dir() else root.parent).as_posix()))
-        found += _members(path, place, open_archive(path), suffixes, may_nest=True)
+        found += _search(path, place, None, suffixes, on_broken)
     return found
 
 
@@ -116,7 +125,8 @@ def _walk(root: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in sorted(files) if not is_hidden(name))
 
 
-def _plain(root: Path, path: Path) -> Entry:
+def plain_entry(root: Path, path: Path) -> Entry:
+    """Return the entry of a file in or below a folder; one that is not there is found out when it is read."""
     # A name with "\" was unpacked by a program that did not know Windows's separator.
     place = PurePosixPath(as_text(path.relative_to(root).as_posix().replace("\\", "/")))
     try:
@@ -126,9 +136,27 @@ def _plain(root: Path, path: Path) -> Entry:
     return Entry(place, path, status.st_size, status.st_mtime_ns)
 
 
-def _members(
-    path: Path, place: PurePosixPath, archive: zipfile.ZipFile, suffixes: tuple[str, ...], *, may_nest: bool
+def _search(
+    path: Path, place: PurePosixPath, member: zipfile.ZipInfo | None, suffixes: tuple[str, ...], on_broken: OnBroken
 ) -> list[Entry]:
+    """Return the files of an archive, or of one that is a member of it."""
+    try:
+        archive = open_archive(path, member)
+        found, nested = _members(path, place, archive, suffixes)
+    except UserError as error:
+        # All of it: once one name leaves the folder, nothing in the archive is trusted.
+        on_broken(place, error)
+        return []
+    if member is None:  # once: an archive in itself, or one that opens to ever more, has no end
+        for inner, name in nested:
+            found += _search(path, place / name, inner, suffixes, on_broken)
+    return found
+
+
+def _members(
+    path: Path, place: PurePosixPath, archive: zipfile.ZipFile, suffixes: tuple[str, ...]
+) -> tuple[list[Entry], list[tuple[zipfile.ZipInfo, PurePosixPath]]]:
+    """Return the files of an archive, and its members that are archives."""
     found, nested = [], []
     for member in archive.infolist():
         name = PurePosixPath(member.filename.replace("\\", "/"))
@@ -140,11 +168,9 @@ def _members(
             continue
         if suffix != ".zip":
             found.append(Entry(place / name, path, member.file_size, member.CRC, archive, member))
-        elif may_nest:  # once: an archive in itself, or one that opens to ever more, has no end
+        else:
             nested.append((member, name))
-    for member, name in nested:
-        found += _members(path, place / name, open_archive(path, member), suffixes, may_nest=False)
-    return found
+    return found, nested
 
 
 def _suffix(name: str) -> str:
