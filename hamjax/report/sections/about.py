@@ -26,7 +26,7 @@ LICENCE = (
 )
 USE = (
     "Research software and not a medical device. It is for the study of classifiers on dermatoscopic images, by "
-    "people who know the limits above, and not for the diagnosis of anyone."
+    "people who know its limits, and not for the diagnosis of anyone."
 )
 
 
@@ -56,7 +56,8 @@ def provenance_section(evidence: Evidence) -> Section:
     )
 
 
-def _limitations(evidence: Evidence) -> Markup:
+def limitations(evidence: Evidence) -> list[str]:
+    """Return what the numbers cannot say, a sentence or two each."""
     points = [] if is_drawn(evidence) else [*LIMITATIONS]
     supports = {dx: row["support"] for dx, row in evidence.summary.get("per_class", {}).items()}
     tested = {dx: supports[dx] for dx in CLASSES if supports.get(dx)}
@@ -66,7 +67,11 @@ def _limitations(evidence: Evidence) -> Markup:
             f"{rarest} has {tested[rarest]} images here: one image is {100 / tested[rarest]:.1f} points of its recall."
         )
     points.append("One network of one seed: how much another seed would change is not in the intervals.")
-    return Markup("<ul>{}</ul>").format(join("<li>{}</li>", points))
+    return points
+
+
+def _limitations(evidence: Evidence) -> Markup:
+    return Markup("<ul>{}</ul>").format(join("<li>{}</li>", limitations(evidence)))
 
 
 def _environment(environment: Mapping[str, Any] | None) -> Markup:

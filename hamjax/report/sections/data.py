@@ -111,15 +111,21 @@ def _partitions(evidence: Evidence) -> Markup:
         alternative = "Bar chart of the images per class in the data set, the training part and a training epoch."
         caption = "Images per class, before and after balancing"
         drawn = picture(evidence.pictures["class_histogram"], alternative, caption)
-    rule = RULES.get("fold" if name.startswith("fold") else name, "")
-    if name == "paper" and evidence.summary.get("lesions", {}).get("unknown"):
-        rule = PAPER_RULE_OF_UNKNOWN
     return (
-        paragraph(Markup("Split <strong>{}</strong>. {} {}").format(name, rule, _disjointness(evidence.summary)))
+        paragraph(Markup("Split <strong>{}</strong>. {}").format(name, how_split(evidence.summary)))
         + table("Images by class and partition", ["class", *counts], rows)
         + note(Markup("Split fingerprint <code>{}</code>").format(split["fingerprint"]))
         + drawn
     )
+
+
+def how_split(summary: Mapping[str, Any]) -> str:
+    """Return how the images were divided, and whether parts share lesions."""
+    name = summary["split"]["name"]
+    rule = RULES.get("fold" if name.startswith("fold") else name, "")
+    if name == "paper" and summary.get("lesions", {}).get("unknown"):
+        rule = PAPER_RULE_OF_UNKNOWN
+    return f"{rule} {_disjointness(summary)}".strip()
 
 
 def _disjointness(summary: Mapping[str, Any]) -> str:
