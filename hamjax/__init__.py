@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from hamjax.commands.training_run import train
     from hamjax.config import Config, make_config
     from hamjax.evaluation.evaluate import evaluate, evaluate_external
+    from hamjax.evaluation.predict import predict
     from hamjax.models.initialization import init_variables
     from hamjax.models.pretrained import load_pretrained
     from hamjax.models.registry import create_model
@@ -24,6 +25,7 @@ __all__ = [
     "init_variables",
     "load_pretrained",
     "make_config",
+    "predict",
     "train",
 ]
 
@@ -37,6 +39,7 @@ _HOMES = {
     "init_variables": "hamjax.models.initialization",
     "load_pretrained": "hamjax.models.pretrained",
     "make_config": "hamjax.config",
+    "predict": "hamjax.evaluation.predict",
     "train": "hamjax.commands.training_run",
 }
 

@@ -155,6 +155,7 @@ def test_public_names_are_what_is_promised() -> None:
         "init_variables",
         "load_pretrained",
         "make_config",
+        "predict",
         "train",
     ]
     assert all(hasattr(hamjax, name) for name in hamjax.__all__)

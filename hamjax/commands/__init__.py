@@ -16,6 +16,7 @@ from hamjax.runtime.output import outlives_its_readers
 COMMANDS = {
     "train": "train a network, evaluate it and write the report; resume a run that was stopped",
     "evaluate": "evaluate runs on their own images, or on images from elsewhere",
+    "predict": "predict images without labels: files, folders, zip archives",
     "card": "write the model card of a finished run anew",
     "compare": "test whether one of two runs is better than the other",
     "prepare": "download or read HAM10000, verify it, and prepare it for training",

@@ -15,6 +15,7 @@ from hamjax.evaluation.evaluate import report_partition
 from hamjax.evaluation.metrics.classification import collapse_warning
 from hamjax.evaluation.predictor import Predictor
 from hamjax.evaluation.scoring import EvalReport, score
+from hamjax.evaluation.unlike import measure_likeness
 from hamjax.report.card import write_card
 from hamjax.report.terminal import format_summary
 from hamjax.report.write import write_report
@@ -159,7 +160,7 @@ def _validation_of(experiment: Experiment, predictor: Predictor) -> Validate:
 
 
 def _report(experiment: Experiment, loop: Loop, predictor: Predictor) -> EvalReport:
-    """Evaluate the chosen checkpoint on the test partition; process 0 writes the report and the card."""
+    """Evaluate the chosen checkpoint on the test partition; process 0 writes the report, and what predictions need."""
     # The state at hand is the one to report on, unless a better one was validated before the end.
     kind, step = _chosen(experiment, loop)
     state = loop.state
@@ -182,6 +183,7 @@ def _report(experiment: Experiment, loop: Loop, predictor: Predictor) -> EvalRep
         )
     with all_or_none():
         if is_first():
+            measure_likeness(experiment).write(loop.workdir)
             write_card(loop.workdir, result.summary)
             # Last: its test.json marks a finished run.
             write_report(loop.workdir / "report", result, loop.workdir, figure_data(experiment))

@@ -17,12 +17,14 @@ from hamjax.evaluation.eval_step import make_eval_step
 from hamjax.evaluation.gradcam import grad_cam
 from hamjax.models.initialization import Variables
 from hamjax.models.preprocessing import scale_images
-from hamjax.runtime.devices import local_copy, prefetch, replicated, split_batch
+from hamjax.runtime.devices import local_copy, prefetch, put_batch, replicated, split_batch
 from hamjax.training.setup.experiment import own_share
 from hamjax.training.setup.resolved import Resolved
 
 # One is computed while the logits of the other are fetched; more would only take memory.
 IN_FLIGHT = 2
+# Logits and mask of a batch that was sent, on the devices.
+Sent = tuple[jax.Array, jax.Array]
 
 
 class Predictor:
@@ -33,6 +35,9 @@ class Predictor:
         model: from `make_network`.
         mesh: of the devices.
         tta: see `hamjax.evaluation.averaging.views`.
+
+    Attributes:
+        batch_size: images a call, over all devices.
     """
 
     def __init__(self, resolved: Resolved, model: Any, mesh: Mesh, tta: str = "none") -> None:
@@ -41,7 +46,7 @@ class Predictor:
         self._eval_step = make_eval_step(model, resolved.input_scale, tta)
         self._gather = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))
         # Rounded up to what the devices can share; padding is masked, so nothing changes.
-        self._batch_size = -(-resolved.eval_batch_size // (VIEWS[tta] * mesh.size)) * mesh.size
+        self.batch_size = -(-resolved.eval_batch_size // (VIEWS[tta] * mesh.size)) * mesh.size
 
     def with_tta(self, tta: str) -> "Predictor":
         """Return the inference that sees images in these views."""
@@ -61,19 +66,35 @@ class Predictor:
             rows: [N] indices into it.
             should_stop: asked before every batch; if it returns true the result is None.
         """
-        source = EvalSource(dataset.images, dataset.metadata.label, rows, self._batch_size, own_share())
-        in_flight: collections.deque[tuple[jax.Array, jax.Array]] = collections.deque()
+        source = EvalSource(dataset.images, dataset.metadata.label, rows, self.batch_size, own_share())
+        in_flight: collections.deque[Sent] = collections.deque()
         logits = []
         stream = batches(source, num_threads=self._resolved.num_threads)
         for batch in prefetch(stream, split_batch(self._mesh)):
             # Before every batch, as often on every process: they count these questions together.
             if should_stop():
                 return None
-            predicted = self._eval_step(variables["params"], variables["batch_stats"], batch["image"])
-            in_flight.append(self._gather((predicted, batch["mask"])))
+            in_flight.append(self._begin(variables, batch))
             if len(in_flight) == IN_FLIGHT:
-                logits.append(_fetch(in_flight.popleft()))
-        return np.concatenate([*logits, *map(_fetch, in_flight)])
+                logits.append(fetch(in_flight.popleft()))
+        return np.concatenate([*logits, *map(fetch, in_flight)])
+
+    def send(self, variables: Variables, images: np.ndarray) -> Sent:
+        """Begin to predict images that are in memory, without waiting; `fetch` waits.
+
+        Args:
+            variables: `params` and `batch_stats`, on every device.
+            images: [N, S, S, 3] uint8, 1 to `batch_size`. Of several processes each would send its own part.
+        """
+        mask = np.arange(self.batch_size) < len(images)
+        # Padded by repeating real images: one shape, so one program.
+        padded = images[np.resize(np.arange(len(images)), self.batch_size)]
+        batch = {"image": padded, "mask": mask.astype(np.float32)}
+        return self._begin(variables, put_batch(batch, split_batch(self._mesh)))
+
+    def _begin(self, variables: Variables, batch: Mapping[str, jax.Array]) -> Sent:
+        predicted = self._eval_step(variables["params"], variables["batch_stats"], batch["image"])
+        return self._gather((predicted, batch["mask"]))
 
     def explain(
         self, variables: Variables, dataset: Dataset, errors: Sequence[Mapping[str, Any]]
@@ -90,16 +111,26 @@ class Predictor:
         """
         rows = np.searchsorted(dataset.metadata.image_id, np.array([error["image_id"] for error in errors], str))
         images = dataset.images[rows]
-        if not errors:  # a network has no shape for a batch of none
-            return images, np.zeros(images.shape[:3], np.float32)
-        classes = jnp.array([CLASSES.index(error["predicted"]) for error in errors])
+        return images, self.heat_maps(variables, images, [error["predicted"] for error in errors])
+
+    def heat_maps(self, variables: Variables, images: np.ndarray, predicted: Sequence[str]) -> np.ndarray:
+        """Return what in images spoke for a class (Grad-CAM): [M, S, S] float32 in [0, 1].
+
+        Args:
+            variables: `params` and `batch_stats`, on every device.
+            images: [M, S, S, 3] uint8.
+            predicted: M names of classes.
+        """
+        if not predicted:  # a network has no shape for a batch of none
+            return np.zeros(images.shape[:3], np.float32)
+        classes = jnp.array([CLASSES.index(name) for name in predicted])
         # On one device of each process, without the mesh: few images, and their number need not divide evenly.
         local = local_copy(variables)
         scaled = scale_images(jnp.asarray(images), self._resolved.input_scale, self._model.dtype)
-        return images, jax.device_get(grad_cam(self._model, local, scaled, classes))
+        return jax.device_get(grad_cam(self._model, local, scaled, classes))
 
 
-def _fetch(sent: tuple[jax.Array, jax.Array]) -> np.ndarray:
+def fetch(sent: Sent) -> np.ndarray:
     """Wait for the logits of a batch, and cut off those of its padding."""
     logits, mask = jax.device_get(sent)
     return logits[mask > 0]

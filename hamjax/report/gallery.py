@@ -25,12 +25,13 @@ def draw_gallery(images: np.ndarray, heat_maps: np.ndarray, errors: Errors) -> l
         errors: M rows of `worst_errors`.
     """
     return [
-        Exhibit(_draw(image, heat), _caption(error), _describe(error, heat))
+        Exhibit(draw(image, heat), _caption(error), describe(error["image_id"], error["predicted"], heat))
         for image, heat, error in zip(images, heat_maps, errors, strict=True)
     ]
 
 
-def _draw(image: np.ndarray, heat: np.ndarray) -> bytes:
+def draw(image: np.ndarray, heat: np.ndarray) -> bytes:
+    """Return a PNG of an image [S, S, 3] uint8 beside its heat map [S, S] in [0, 1]."""
     width = 2 * SIDE + GAP
     figure = Figure(figsize=(width / DPI, SIDE / DPI), dpi=DPI)
     for left in (0, SIDE + GAP):
@@ -55,14 +56,15 @@ def _caption(error: Mapping[str, Any]) -> str:
     )
 
 
-def _describe(error: Mapping[str, Any], heat: np.ndarray) -> str:
+def describe(image_id: str, predicted: str, heat: np.ndarray) -> str:
+    """Return what a picture shows, for those who do not see it."""
     if not heat.any():
-        evidence = f"nothing in it speaks for {error['predicted']}"
+        evidence = f"nothing in it speaks for {predicted}"
     elif _is_flat(heat):
-        evidence = f"no place in it can be named that speaks for {error['predicted']}"
+        evidence = f"no place in it can be named that speaks for {predicted}"
     else:
-        evidence = f"the evidence for {error['predicted']} is strongest at the {_place(heat)}"
-    return f"{error['image_id']} and its Grad-CAM heat map: {evidence}"
+        evidence = f"the evidence for {predicted} is strongest at the {_place(heat)}"
+    return f"{image_id} and its Grad-CAM heat map: {evidence}"
 
 
 def _is_flat(heat: np.ndarray) -> bool:

@@ -76,6 +76,15 @@ def score(value: float | None, interval: Mapping[str, Any] | None = None, refere
     return Markup(f"{value:.3f}<small>{low:.2f} to {high:.2f}{mark}</small>") + _bar(value, low, high, reference)
 
 
+def share_bar(value: float, width: int = 68) -> Markup:
+    """Show a share from 0 to 1 as a filled bar and a percentage."""
+    return Markup(
+        f'<svg class="share" role="img" aria-label="{value:.1%}" viewBox="0 0 {width} 10" width="{width}" height="10">'
+        f'<path class="axis" d="M0 5H{width}"/><path class="fill" d="M0 5H{value * width:.1f}"/></svg>'
+        f"<small>{value:.1%}</small>"
+    )
+
+
 def _bar(value: float, low: float, high: float, reference: float | None, width: int = 68) -> Markup:
     """Draw a row of a forest plot on a scale from 0 to 1."""
     label = f"{value:.2f}, interval {low:.2f} to {high:.2f}, on a scale from 0 to 1"

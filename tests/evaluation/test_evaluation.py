@@ -2,15 +2,12 @@
 
 import csv
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import hamjax
-from hamjax.config import Config
 from hamjax.data.classes import CLASSES
 from hamjax.data.sources.synthetic import SyntheticSource
 from hamjax.evaluation.ensemble import Ensemble
@@ -24,25 +21,6 @@ from tests.helpers.external_set import CORRUPT, COUNT, LAYOUTS, write_labels
 
 Labels = list[tuple[str, str]]
 Other = tuple[Path, EvalReport]
-
-
-@pytest.fixture
-def dataless(finished: Path, tmp_path: Path) -> Path:
-    """The finished run as it is found where its data never was."""
-    workdir = Path(shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("report", "*.jsonl")))
-    record = json.loads((workdir / "config.json").read_text())
-    record["config"]["data"] |= {"data_dir": str(tmp_path / "gone"), "source_dir": str(tmp_path / "gone")}
-    (workdir / "config.json").write_text(json.dumps(record))
-    return workdir
-
-
-@pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Config]) -> Other:
-    """A run of another split and input size, with augmented views; and what its training reported."""
-    workdir = tmp_path_factory.mktemp("other") / "run"
-    result = hamjax.train(tiny(data__split="fold0", data__image_size=12, eval__tta="d4", train__max_steps=2), workdir)
-    assert result is not None
-    return workdir, result.report
 
 
 def test_an_external_set_scores_alike_in_every_layout_without_the_training_data(

@@ -8,12 +8,12 @@ from markupsafe import Markup
 from hamjax.report.evidence import Block, Evidence, Exhibit, Section
 from hamjax.report.markup import NOTHING, paragraph, picture, table
 
-LEGEND = (
-    "Of each of the worst errors: left the image as the network gets it; right the same in grey, coloured where "
-    "Grad-CAM finds evidence for the predicted class, from little (violet) to most (yellow), in the network's last map "
-    "of at least 4x4 places. It is a hint at what the network looked at, not an explanation, and has not been compared "
-    "with what a dermatologist would mark."
+HEAT_MAP = (
+    "right the same in grey, coloured where Grad-CAM finds evidence for the predicted class, from little (violet) to "
+    "most (yellow), in the network's last map of at least 4x4 places. It is a hint at what the network looked at, not "
+    "an explanation, and has not been compared with what a dermatologist would mark."
 )
+LEGEND = f"Of each of the worst errors: left the image as the network gets it; {HEAT_MAP}"
 SHOWN = ("image_id", "truth", "predicted", "probability_of_predicted", "probability_of_truth")
 
 
