@@ -38,6 +38,20 @@ class ClusterBootstrap:
         """Return the sums of whole numbers of images, [N, M], over all and over each resample: [1 + B, M] float64."""
         return (self._weights @ self.within(values)).astype(np.float64)  # exact below 2^24
 
+    def cluster_means(self, values: np.ndarray, among: np.ndarray) -> np.ndarray:
+        """Return the mean over clusters of the mean within each, over all and over each resample: [1 + B] float64.
+
+        Unlike `rate`, which counts images, it counts a cluster once, however many images it has.
+
+        Args:
+            values: [N].
+            among: [N] bool, the images that count; NaN where a resample holds none of them.
+        """
+        images = np.bincount(self.cluster[among], minlength=self.clusters)
+        sums = np.bincount(self.cluster[among], values[among], minlength=self.clusters)
+        means = sums / np.maximum(images, 1)
+        return ratio(self._weights @ means, self._weights @ (images > 0).astype(np.float64))
+
     def image_weights(self) -> np.ndarray:
         """Return ones, and how often each resample holds each image, [N, 1 + B] float32."""
         return np.ascontiguousarray(self._weights.T)[self.cluster]
@@ -107,7 +121,7 @@ def correctness_correlation(labels: np.ndarray, predicted: np.ndarray, clusters:
     return float(np.clip(products.sum() / variance, 0, 1)) if variance > 0 else 1.0
 
 
-def is_few(hit: int, n: int) -> bool:
+def is_few(hit: float, n: int) -> bool:
     """Return whether a bootstrap interval of `hit / n` would be too narrow: under 20 images, or all alike."""
     return n < FEW or hit in (0, n)
 
