@@ -103,7 +103,8 @@ class Ensemble:
         if len(self.members) == 1:
             return {"checkpoint": self.members[0].checkpoint, "tta": self.tta}
         rows = [self._row(member) for member in self.members]
-        joined = {name: " + ".join(dict.fromkeys(str(r[name]) for r in rows)) for name in ("model", "strategy", "seed")}
+        names = ("model", "strategy", "seed", "schedule")
+        joined = {name: " + ".join(dict.fromkeys(str(r[name]) for r in rows)) for name in names}
         sums = {name: sum(r[name] for r in rows) for name in ("params_total", "params_trainable")}
         kinds = " and ".join(dict.fromkeys(r["checkpoint"]["name"] for r in rows))
         # The latest step: it says how much training has gone into the mean at most.
@@ -118,6 +119,7 @@ class Ensemble:
             "model": config.model.name,
             "strategy": str(config.sampling.strategy),
             "seed": config.train.seed,
+            "schedule": config.optimizer.schedule,
             "checkpoint": member.checkpoint,
             **parameter_counts(config, member.variables),
         }

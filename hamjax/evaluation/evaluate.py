@@ -16,6 +16,7 @@ from hamjax.evaluation.ensemble import Ensemble, Workdirs
 from hamjax.evaluation.predictor import Predictor
 from hamjax.evaluation.scoring import EvalReport, Explain, make_report
 from hamjax.evaluation.trained_run import TrainedRun
+from hamjax.evaluation.uncertainty import stored_calibration
 from hamjax.models.initialization import Variables
 from hamjax.runtime.errors import UserError
 from hamjax.runtime.say import Say
@@ -43,7 +44,8 @@ def report_partition(
         should_stop: asked before every batch; if it returns true the result is None.
     """
     logits = {}
-    # Validation as well, for the temperature of calibration. In one order on every process: each pass waits for all.
+    # Validation as well, for the temperature and the prediction sets. In one order on every process: each pass waits
+    # for all.
     for part in dict.fromkeys((partition, splits.VAL)):
         predicted = predictor(variables, experiment.dataset, experiment.rows(part), should_stop)
         if predicted is None:
@@ -142,7 +144,10 @@ def evaluate_external(
     facts = first.facts(ensemble.variables) | ensemble.facts() | {"external": facts}
     dataset = dataset_of(first)
     explain = functools.partial(ensemble.explain, dataset)
-    return make_report(logits, dataset, rows, "external", facts=facts, leaks={}, explain=explain)
+    calibration = stored_calibration(first.workdir, facts)
+    return make_report(
+        logits, dataset, rows, "external", facts=facts, leaks={}, explain=explain, calibration=calibration
+    )
 
 
 def _report(
@@ -157,7 +162,7 @@ def _report(
         facts=facts,
         leaks=experiment.leaks(),
         explain=explain,
-        validation=(experiment.dataset.metadata.label[experiment.rows(splits.VAL)], logits[splits.VAL]),
+        validation=(experiment.rows(splits.VAL), logits[splits.VAL]),
     )
 
 

@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,10 @@ from hamjax.evaluation.metrics.isic import isic_scores
 from hamjax.evaluation.metrics.ranking import one_vs_rest, operating_points
 from hamjax.evaluation.metrics.subgroups import subgroup_tables
 from hamjax.evaluation.metrics.worst_errors import worst_errors
+from hamjax.evaluation.uncertainty import Sets, calibrate_on, measure_uncertainty
 
 Validation = tuple[np.ndarray, np.ndarray]
+SET_COLUMNS = {"marginal": "set", "by_class": "set_by_class"}
 LEAKED = {
     "leaked": "test images show a lesion that was learned or chosen from",
     "val_leaked": "validation images show a lesion that was trained on",
@@ -42,6 +44,7 @@ class EvalReport:
         image_id: [N].
         labels: [N] int32.
         probabilities: [N, 7] float64.
+        sets: prediction sets by kind, [N, 7] bool each; none without calibration.
         worst: images and heat maps of the summary's `worst_errors`; see `Predictor.explain`.
     """
 
@@ -49,6 +52,7 @@ class EvalReport:
     image_id: np.ndarray
     labels: np.ndarray
     probabilities: np.ndarray
+    sets: Sets
     worst: tuple[np.ndarray, np.ndarray]
 
     def summary_json(self) -> str:
@@ -56,15 +60,22 @@ class EvalReport:
         return json.dumps(self.summary, indent=2) + "\n"
 
     def predictions_csv(self) -> str:
-        """Return one row an image: image_id, dx, predicted, and a probability a class."""
+        """Return one row an image: image_id, dx, predicted, a probability a class, and the prediction sets."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("image_id", "dx", "predicted", *CLASSES))
-        for image_id, label, row in zip(self.image_id, self.labels, self.probabilities, strict=True):
+        # Sets come last and may be missing: whoever reads the columns before them by their place goes on.
+        writer.writerow(("image_id", "dx", "predicted", *CLASSES, *(SET_COLUMNS[kind] for kind in self.sets)))
+        for i, (image_id, label, row) in enumerate(zip(self.image_id, self.labels, self.probabilities, strict=True)):
             # Nine digits tell float32 numbers apart, and logits are no finer.
             cells = [f"{p:.9g}" for p in row]
-            writer.writerow((image_id, CLASSES[label], CLASSES[row.argmax()], *cells))
+            sets = (_names(chosen[i], row) for chosen in self.sets.values())
+            writer.writerow((image_id, CLASSES[label], CLASSES[row.argmax()], *cells, *sets))
         return text.getvalue()
+
+
+def _names(chosen: np.ndarray, probabilities: np.ndarray) -> str:
+    """Return the classes of a set with spaces between them, the most probable first."""
+    return " ".join(CLASSES[k] for k in np.argsort(-probabilities, kind="stable") if chosen[k])
 
 
 def score(logits: np.ndarray, dataset: Dataset, rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
@@ -88,6 +99,7 @@ def make_report(
     leaks: Leaks,
     explain: Explain,
     validation: Validation | None = None,
+    calibration: Mapping[str, Any] | None = None,
 ) -> EvalReport:
     """Assemble the scores of one set of images.
 
@@ -99,13 +111,17 @@ def make_report(
         facts: `model`, `split`, `checkpoint`, `params_total` and so on, passed into the summary.
         leaks: of `hamjax.data.lesions.leak_meter`; empty where it does not apply.
         explain: finds the images and heat maps of the worst errors.
-        validation: labels [M] and logits [M, 7] to fit a temperature on; without them the summary has no
-            calibration.
+        validation: rows [M] of the data set and their logits [M, 7], to fit a temperature and to calibrate prediction
+            sets on; without them the summary has no calibration.
+        calibration: without validation, what prediction sets were calibrated to before; see `stored_calibration`.
     """
     report, labels, probabilities = score(logits, dataset, rows)
     table, lesions = dataset.metadata.select(rows), lesion_groups(dataset.metadata)[rows]
     known = known_lesions(dataset.metadata.image_id, dataset.metadata.lesion_id)[rows]
     predicted = probabilities.argmax(1)
+    if validation is not None:
+        calibration = calibrate_on(dataset.metadata, *validation)
+    uncertainty, sets = measure_uncertainty(labels, probabilities, lesions, partition, facts, calibration)
     # One flat dictionary: it is written as it is, and whoever reads test.json needs no class of ours.
     summary = {
         "partition": partition,
@@ -118,14 +134,16 @@ def make_report(
         **_with_intervals(report["per_class"], labels, probabilities, lesions, known),
         "isic": isic_scores(labels, probabilities, CLASSES),
         "operating_points": _operating_points(labels, probabilities, lesions),
+        **uncertainty,
         "subgroups": subgroup_tables(labels, predicted, lesions, known, table.columns(), CLASSES),
         "worst_errors": worst_errors(labels, probabilities, table.image_id, CLASSES),
         "leaks": leaks,
         "alarms": _alarms(report, leaks, dataset, facts),
     }
     if validation is not None:
-        summary["calibration"] = calibration_report(*validation, labels, logits, same_images=partition == VAL)
-    return EvalReport(summary, table.image_id, labels, probabilities, explain(summary["worst_errors"]))
+        fitted_on = dataset.metadata.label[validation[0]], validation[1]
+        summary["calibration"] = calibration_report(*fitted_on, labels, logits, same_images=partition == VAL)
+    return EvalReport(summary, table.image_id, labels, probabilities, sets, explain(summary["worst_errors"]))
 
 
 def _with_intervals(

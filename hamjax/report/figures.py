@@ -93,6 +93,33 @@ def reliability(calibration: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def risk_coverage(selective: Mapping[str, Any]) -> Figure:
+    """Draw the share of wrong answers over the share of images that are answered, the surest first.
+
+    Args:
+        selective: of the summary; see `hamjax.evaluation.metrics.selective.risk_coverage`.
+    """
+    curve = selective["curve"]
+    coverage, risk = (np.array([row[name] for row in curve]) for name in ("coverage", "risk"))
+    low, high = ([row["interval"][end] for row in curve] for end in ("low", "high"))
+    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
+    axes = figure.subplots()
+    axes.fill_between(coverage, low, high, color=BLUE, alpha=0.2, linewidth=0, label="95% interval")
+    axes.plot(coverage, risk, "o-", color=BLUE, markersize=3, label=f"found, AURC {selective['aurc']:.3f}")
+    # Wrong answers are a share of all images; none is answered before every right one is.
+    best = np.maximum(coverage - (1 - risk[-1]), 0) / coverage
+    axes.plot(coverage, best, "--", color=GREY, label=f"best order, AURC {selective['aurc_best']:.3f}")
+    axes.axhline(risk[-1], linestyle=":", color=GREY, label=f"random order, AURC {risk[-1]:.3f}")
+    chosen = selective["at_80"]
+    axes.plot(chosen["coverage"], 1 - chosen["accuracy"], "s", color=ORANGE, label="at least 80% answered")
+    axes.set(xlabel="coverage: share of images answered, the surest first", ylabel="risk: share of wrong answers")
+    # Room for the legend above everything that is drawn.
+    axes.set(title="Risk and coverage", xlim=(0, 1.02), ylim=(0, 1.45 * max(high)))
+    axes.legend(fontsize=8, loc="upper left")
+    axes.grid(alpha=0.3)
+    return figure
+
+
 def class_histogram(counts: Mapping[str, np.ndarray], strategy: str) -> Figure:
     """Draw images per class before and after the strategy (the paper's Table 1 and Figure 2).
 

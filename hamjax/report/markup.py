@@ -59,13 +59,20 @@ def picture(png: bytes, alternative: str, caption: object) -> Markup:
     )
 
 
-def score(value: float | None, interval: Mapping[str, Any] | None = None, reference: float | None = None) -> Markup:
+def score(
+    value: float | None,
+    interval: Mapping[str, Any] | None = None,
+    reference: float | None = None,
+    *,
+    named: str = "all images",
+) -> Markup:
     """Show a score from 0 to 1 with its interval, as numbers and as a bar.
 
     Args:
         value: None where it is undefined.
         interval: `low`, `high` and `method`; Wilson intervals are marked.
-        reference: the score of all images, a tick on the bar.
+        reference: another score, a tick on the bar.
+        named: what the reference is.
     """
     if value is None:
         return Markup(UNDEFINED)
@@ -73,7 +80,7 @@ def score(value: float | None, interval: Mapping[str, Any] | None = None, refere
         return Markup(f"{value:.3f}")
     low, high = interval["low"], interval["high"]
     mark = "†" if interval["method"] == "wilson" else ""
-    return Markup(f"{value:.3f}<small>{low:.2f} to {high:.2f}{mark}</small>") + _bar(value, low, high, reference)
+    return Markup(f"{value:.3f}<small>{low:.2f} to {high:.2f}{mark}</small>") + _bar(value, low, high, reference, named)
 
 
 def share_bar(value: float, width: int = 68) -> Markup:
@@ -85,12 +92,12 @@ def share_bar(value: float, width: int = 68) -> Markup:
     )
 
 
-def _bar(value: float, low: float, high: float, reference: float | None, width: int = 68) -> Markup:
+def _bar(value: float, low: float, high: float, reference: float | None, named: str, width: int = 68) -> Markup:
     """Draw a row of a forest plot on a scale from 0 to 1."""
     label = f"{value:.2f}, interval {low:.2f} to {high:.2f}, on a scale from 0 to 1"
     tick = ""
     if reference is not None:
-        label += f"; all images {reference:.2f}"
+        label += f"; {named} {reference:.2f}"
         tick = f'<path class="all" d="M{reference * width:.1f} 0V10"/>'
     return Markup(
         f'<svg class="bar" role="img" aria-label="{label}" viewBox="0 0 {width} 10" width="{width}" height="10">'

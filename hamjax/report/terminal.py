@@ -10,6 +10,9 @@ SCORES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "mac
           "macro_auc": "macro AUC"}  # fmt: skip
 
 
+# What is found of prediction sets, by what they promise.
+PROMISED = {"exact": "coverage", "approximate": "coverage, approximate", "none": "coverage, not promised"}
+
 NOT_KNOWN = "not known"
 # What intervals rest on, by what was resampled; the count is of lesions, or of lesions and images.
 RESAMPLED = {
@@ -96,9 +99,35 @@ def _scores(summary: Mapping[str, Any]) -> list[list[str]]:
         value, interval = summary.get(name), summary.get("intervals", {}).get(name)
         if value is None:
             continue
-        bounds = "" if interval is None else f"{interval['low']:.3f} to {interval['high']:.3f}"
         baseline = summary.get(f"majority_baseline_{name}")
-        rows.append([title, f"{value:.3f}", bounds, "" if baseline is None else f"{baseline:.3f}"])
+        rows.append([title, f"{value:.3f}", _ends(interval), "" if baseline is None else f"{baseline:.3f}"])
     if isic := summary.get("isic"):
         rows.append(["balanced accuracy, ISIC scorer", f"{isic['balanced_accuracy']:.3f}", "", ""])
+    return rows + _uncertainty(summary)
+
+
+def _uncertainty(summary: Mapping[str, Any]) -> list[list[str]]:
+    """Return rows of how sure the answers are, as of `_scores`; of an older summary none."""
+    rows = []
+    if selective := summary.get("selective"):
+        answered = selective["at_80"]
+        rows += [
+            ["accuracy, surest 80% of images", f"{answered['accuracy']:.3f}", _ends(answered["interval"]), ""],
+            ["area under risk-coverage curve", f"{selective['aurc']:.3f}", _ends(selective["aurc_interval"]), ""],
+        ]
+    if "conformal" in summary and summary["conformal"] is None:
+        rows.append(["prediction sets", "not measured", "", ""])
+    if conformal := summary.get("conformal"):
+        level = f"{conformal['calibration']['level']:.0%} sets"
+        for kind, title in (("marginal", level), ("by_class", f"{level} by class")):
+            found = conformal[kind]
+            rows += [
+                [f"{title}: {PROMISED[conformal['promise']]}", f"{found['coverage']:.3f}",
+                 _ends(found["coverage_interval"]), ""],
+                [f"{title}: classes", f"{found['mean_size']:.3f}", _ends(found["mean_size_interval"]), ""],
+            ]  # fmt: skip
     return rows
+
+
+def _ends(interval: Mapping[str, Any] | None) -> str:
+    return "" if interval is None else f"{interval['low']:.3f} to {interval['high']:.3f}"

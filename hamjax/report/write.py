@@ -48,6 +48,7 @@ def write_report(folder: Path, report: EvalReport, workdir: Path, figure_data: F
         }
     if calibration := summary.get("calibration"):
         drawn["reliability"] = figures.reliability(calibration)
+    drawn["risk_coverage"] = figures.risk_coverage(summary["selective"])
     # All figures are drawn before the first is written: an error in one leaves no half set of them.
     pictures = {name: _png(figure) for name, figure in drawn.items()}
     for name, png in pictures.items():

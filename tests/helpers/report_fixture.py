@@ -48,7 +48,7 @@ def _summary() -> dict[str, Any]:
         facts=experiment.facts(variables) | {"checkpoint": {"name": "last", "step": 34000}, "tta": "none"},
         leaks=experiment.leaks(),
         explain=lambda errors: (np.zeros((len(errors), 1, 1, 3), np.uint8), np.zeros((len(errors), 1, 1))),
-        validation=(labels[validated], 2 * logits[validated]),
+        validation=(validated, 2 * logits[validated]),
     )
     # What `report.write` adds of `config.json`.
     return report.summary | {

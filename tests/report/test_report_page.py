@@ -14,7 +14,9 @@ from tests.helpers.html_reader import Reader
 from tests.helpers.report_fixture import external_overlap, full_records, full_summary
 
 PNG = b"\x89PNG\r\n\x1a\n"  # the page embeds bytes, it does not read them
-PICTURES: dict[str, bytes] = dict.fromkeys(("training_curves", "reliability", "class_histogram", "sample_sheet"), PNG)
+PICTURES: dict[str, bytes] = dict.fromkeys(
+    ("training_curves", "reliability", "risk_coverage", "class_histogram", "sample_sheet"), PNG
+)
 EVIL = "<script src=\"https://evil.example/x.js\">alert('&')</script>"
 
 
@@ -94,7 +96,8 @@ def test_a_full_summary_leaves_no_block_without_data() -> None:
     [("isic", "isic"), ("calibration", "calibration"), ("subgroups", "subgroups"), ("demographics", "demographics"),
      ("operating_points", "operating-points"), ("worst_errors", "worst-errors"), ("environment", "environment"),
      ("command", "command"), ("config", "settings"), ("bootstrap", "uncertainty"), ("leaks", "leak-meter"),
-     ("split", "partitions"), ("checkpoint", "selection"), ("confusion_matrix", "confusion")],
+     ("split", "partitions"), ("checkpoint", "selection"), ("confusion_matrix", "confusion"),
+     ("conformal", "prediction-sets"), ("selective", "risk-coverage")],
 )  # fmt: skip
 def test_a_missing_part_is_said_to_be_not_recorded_and_is_not_linked(key: str, anchor: str) -> None:
     reader = Reader(page(_without(key)))

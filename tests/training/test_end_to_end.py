@@ -24,7 +24,7 @@ from tests.helpers.started import comparable, sigterm_at
 
 Tiny = Callable[..., Config]
 REPORT = ("test.json", "predictions_test.csv", "index.html", "confusion_matrix.png", "training_curves.png",
-          "class_histogram.png", "sample_sheet.png", "reliability.png")  # fmt: skip
+          "class_histogram.png", "sample_sheet.png", "reliability.png", "risk_coverage.png")  # fmt: skip
 ROOT = Path(__file__).parents[2]
 EPOCH = 23  # steps; see `tiny`
 

@@ -136,6 +136,7 @@ def run_facts(
         "model": config.model.name,
         "strategy": str(config.sampling.strategy),
         "seed": config.train.seed,
+        "schedule": config.optimizer.schedule,
         "split": {
             "name": config.data.split,
             "fingerprint": splits.fingerprint(metadata, split),
