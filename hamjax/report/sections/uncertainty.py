@@ -96,7 +96,7 @@ def _size(mean: float, interval: Mapping[str, Any] | None) -> Markup:
 
 
 def _expected(expected: Sequence[float] | None) -> Markup:
-    return Markup(UNDEFINED if expected is None else f"{expected[0]:.2f} to {expected[1]:.2f}")
+    return Markup(UNDEFINED if expected is None else f"<small>{expected[0]:.2f} to {expected[1]:.2f}</small>")
 
 
 def _coverage(found: Mapping[str, Any], calibration: Mapping[str, Any]) -> Markup:
