@@ -50,7 +50,8 @@ class ClusterBootstrap:
         images = np.bincount(self.cluster[among], minlength=self.clusters)
         sums = np.bincount(self.cluster[among], values[among], minlength=self.clusters)
         means = sums / np.maximum(images, 1)
-        return ratio(self._weights @ means, self._weights @ (images > 0).astype(np.float64))
+        # No matrix product here: these are no whole numbers, and its order of summing changes with the machine.
+        return ratio((self._weights * means).sum(1), (self._weights * (images > 0)).sum(1, dtype=np.float64))
 
     def image_weights(self) -> np.ndarray:
         """Return ones, and how often each resample holds each image, [N, 1 + B] float32."""
