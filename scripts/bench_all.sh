@@ -25,7 +25,7 @@ step cnn 64 16 --xla
 step resnet50 64 16
 step inceptionv3 96 16
 step densenet201 64 16 --xla
-step densenet201 224 8
+for network in cnn resnet50 inceptionv3 densenet201; do step "$network" 224 8; done
 bench end_to_end.json scripts/bench_end_to_end.py --data-dir "$data"
 bench startup.json scripts/bench_startup.py
 if ((${#failed[@]})); then
