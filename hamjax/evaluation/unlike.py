@@ -3,8 +3,8 @@
 The distance is that of Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples and
 Adversarial Attacks" (NeurIPS 2018), section 2.1: Mahalanobis, to the nearest class mean, with one covariance for all
 classes. But it is taken in what the image looks like (`hamjax.data.appearance`), not in the network's last features: a
-network that tells seven kinds of lesions apart has no features for what is none of them. The files
-`scripts/results/unlike_*.json` have both.
+network that tells seven kinds of lesions apart has no features for what is none of them. `bench_unlike.py` measures
+both.
 """
 
 import dataclasses

@@ -106,12 +106,12 @@ def test_the_networks_have_as_many_layers_as_they_are_recognised_by(keras_files:
 def test_another_model_is_named(tmp_path: Path, form: str) -> None:
     layers = [keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(7)]
     path = _save(keras.Sequential([keras.Input((8, 8, 3)), *layers], name="tiny"), tmp_path / f"model.{form}")
-    with pytest.raises(UserError, match=r"got 2 of (tiny|a model without a name) \(1 convolution, 1 dense layer\)"):
+    with pytest.raises(UserError, match=r"got those of (tiny|a model without a name) \(1 convolution, 1 dense layer\)"):
         load_pretrained("resnet50", _blank("resnet50"), path)
 
 
 def test_another_of_the_networks_is_named(keras_files: Files) -> None:
-    with pytest.raises(UserError, match=r"expected the 318 tensors of resnet50, got \d+ of densenet201"):
+    with pytest.raises(UserError, match="expected weights of resnet50, got those of densenet201;"):
         load_pretrained("resnet50", _blank("resnet50"), keras_files("densenet201") / "notop.h5")
 
 

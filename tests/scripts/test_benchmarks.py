@@ -207,7 +207,7 @@ def test_bench_all_goes_on_after_a_failure_and_keeps_devices_apart(tmp_path: Pat
     assert done.returncode == 1
     assert "failed, and not written: step_resnet50_64px_batch16.json" in done.stderr
     calls = (tmp_path / "calls").read_text().splitlines()
-    assert len(calls) == 8
+    assert len(calls) == 11
     assert all(
         f"--json {folder}" in call and call.split("--json ")[1].count("/") == folder.count("/") for call in calls
     )
