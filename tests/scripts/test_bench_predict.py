@@ -1,4 +1,4 @@
-"""The scripts that measure predictions: unlike images are counted."""
+"""The scripts that measure predictions: unlike images are counted, and `predict` is timed beside `evaluate`."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import pytest
 from bench.unlike_images import HEIGHT, KINDS, WIDTH, encode
 
 from hamjax.data.preparation.images import decode
+from tests.helpers.external_set import COUNT
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +31,15 @@ def _run(script: str, *words: str | Path) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
     return json.loads(out.read_text())["results"]
+
+
+@pytest.mark.slow
+def test_predictions_are_timed_beside_an_evaluation_of_the_same_files(finished: Path, tmp_path: Path) -> None:
+    words = ("--workdir", finished, "--images", str(COUNT), "--rounds", "1", "--json", tmp_path / "out.json")
+    results = _run("bench_predict.py", *words)
+    assert results["unreadable"] == ["cut.jpg", "empty.jpeg", "text.png"]
+    assert results["largest difference"] <= 1e-6
+    assert results["tables over evaluate"]["median"] > 0
 
 
 @pytest.mark.slow
