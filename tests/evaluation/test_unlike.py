@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.spatial.distance import cdist
 
 from hamjax.data.preparation.images import decode, resize
@@ -48,12 +49,15 @@ def test_few_images_and_numbers_that_are_all_alike_have_a_distance(rng: np.rando
     assert (likeness.distances(elsewhere) > likeness.threshold).all()
 
 
+@pytest.fixture(scope="module")
+def skin() -> list[Image.Image]:
+    source = SyntheticSource(300)
+    return [decode(source.read(i)) for i in source.metadata.image_id.tolist()]
+
+
 @pytest.mark.parametrize("side", [4, 16, 64, 100])
-def test_noise_a_page_and_one_colour_look_unlike_drawn_skin(side: int) -> None:
-    drawn = SyntheticSource(300)
-    ids = drawn.metadata.image_id.tolist()
-    looks = measure(resize(decode(drawn.read(i)), side, "squash") for i in ids)
-    labels = drawn.metadata.label
+def test_noise_a_page_and_one_colour_look_unlike_drawn_skin(skin: list[Image.Image], side: int) -> None:
+    looks, labels = measure(resize(image, side, "squash") for image in skin), SyntheticSource(300).metadata.label
     likeness = fit_likeness(looks[:200], labels[:200], looks[200:])
     assert (likeness.distances(looks) > likeness.threshold).mean() < 0.1
     rng = np.random.default_rng(0)
