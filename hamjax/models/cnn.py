@@ -59,7 +59,7 @@ class CNN(nn.Module):
             # Table 2 of the paper has dropout after each pooling; its text says after each convolution. The table
             # agrees with the public Kaggle kernel that this network comes from.
             x = self._drop(rate, train)(x)
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)  # not len(x): an export leaves the size of the batch open
         x = record("pooled", nn.relu(dense(128, dtype=self.dtype, name="dense")(x)))
         # The logits are computed in float32 even under bfloat16: the loss takes differences of them.
         x = self._drop(0.5, train)(x).astype(stored)

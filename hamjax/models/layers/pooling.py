@@ -30,7 +30,7 @@ def max_pool(x: Array, size: int, stride: int, *, plain: bool = False) -> Array:
 
 
 def _plain_max(x: Array, size: int, stride: int) -> Array:
-    return nn.max_pool(x, (size, size), (stride, stride))
+    return nn.max_pool(x, window_shape=(size, size), strides=(stride, stride))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
@@ -75,7 +75,7 @@ def zero_padded_max_pool(x: Array, *, plain: bool = False) -> Array:
 def average_pool_2x2(x: Array, *, plain: bool = False) -> Array:
     """Return 2x2 means of stride 2; an odd last row or column is dropped, as in Keras's `valid`."""
     if plain:
-        return nn.avg_pool(x, (2, 2), (2, 2))
+        return nn.avg_pool(x, window_shape=(2, 2), strides=(2, 2))
     rows, columns = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     a, b, c, d = (x[:, i:rows:2, j:columns:2] for i in (0, 1) for j in (0, 1))
     return (a + b + c + d) / 4
@@ -86,7 +86,7 @@ def average_pool_3x3(x: Array, *, plain: bool = False) -> Array:
     # Keras's `same` divides by the number of pixels inside (keras/src/backend/jax/nn.py). PyTorch and Flax divide by
     # nine everywhere by default, which would darken the borders of InceptionV3's feature maps.
     if plain:
-        return nn.avg_pool(x, (3, 3), padding="SAME", count_include_pad=False)
+        return nn.avg_pool(x, window_shape=(3, 3), padding="SAME", count_include_pad=False)
     for axis in (1, 2):
         size = x.shape[axis]
         padding = [(0, 0)] * 4
