@@ -27,7 +27,8 @@ def replacing(path: Path) -> Iterator[Path]:
         UserError: the disk is full, or there can be no such file.
     """
     # One name, without a number of the process: what a killed process left is written over, and does not fill the disk.
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    # The end of the name stays as it is: libraries go by it, Keras by `.weights.h5`.
+    part = path.with_name(f".part.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
