@@ -1,6 +1,5 @@
 """A run directory: its `config.json`, and the JSON, manifests and arrays of its checkpoints."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -8,45 +7,22 @@ from random import Random
 
 import jax
 import numpy as np
-import optax
 
 from hamjax.config import make_config
-from hamjax.data import splits
-from hamjax.data.sources.synthetic import SyntheticSource
 from hamjax.evaluation.trained_run import TrainedRun
-from hamjax.training.run_directory.checkpoints import Checkpoints
-from hamjax.training.run_directory.identity import run_identity
 from hamjax.training.run_directory.record import read_facts
 from hamjax.training.setup.network import initial_variables, make_network
 from hamjax.training.setup.resolved import resolve
-from hamjax.training.state import create_train_state
 from tests.fuzzing.hostile import damage, damage_json
+from tests.helpers.untrained_run import write_run
 
 
 def make_samples(folder: Path) -> None:
     """Write a run that was stopped, without training it."""
     config = make_config(model="cnn", strategy="s1", data__name="synthetic", data__image_size=16, data__split="honest")
-    metadata = SyntheticSource(300).metadata
-    split = splits.split_csv(metadata, splits.make_split(metadata, "honest"))
-    facts = {"data_fingerprint": "0" * 64, "split_fingerprint": hashlib.sha256(split.encode()).hexdigest()}
-    resolved = resolve(config)
-    record = {
-        "config": config.to_dict(),
-        "resolved": resolved.record({"origin": "random", "sha256": "0" * 64}),
-        **facts,
-    }
-    record |= {"command": "python", "environment": {"packages": {"jax": "0"}}}
-    (folder / "run").mkdir()
-    (folder / "run" / "split.csv").write_text(split)
-    (folder / "run" / "config.json").write_text(json.dumps(record))
-    variables = initial_variables(config, make_network(config, resolved))
-    small = jax.tree.map(np.zeros_like, create_train_state(variables, optax.identity(), ema=False))
-    host = {"schedule": {}, "best": {"balanced_accuracy": 0.5, "step": 2}}
-    identity = run_identity(config, facts["data_fingerprint"], facts["split_fingerprint"])
-    with Checkpoints(folder / "run" / "checkpoints", identity) as checkpoints:
-        for step in (1, 2):
-            checkpoints.save({"state": small}, host, step=step)
-        checkpoints.mark_best(2)
+    variables = initial_variables(config, make_network(config, resolve(config)))
+    # Zeros: they are kept in few bytes, which mutants are then aimed at.
+    write_run(folder / "run", config, jax.tree.map(np.zeros_like, variables), steps=(1, 2))
 
 
 def mutate(rng: Random, samples: Path, folder: Path) -> Path:
