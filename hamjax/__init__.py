@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from hamjax.config import Config, make_config
     from hamjax.evaluation.evaluate import evaluate, evaluate_external
     from hamjax.evaluation.predict import predict
+    from hamjax.exports.export import export
     from hamjax.models.initialization import init_variables
     from hamjax.models.pretrained import load_pretrained
     from hamjax.models.registry import create_model
@@ -22,6 +23,7 @@ __all__ = [
     "create_model",
     "evaluate",
     "evaluate_external",
+    "export",
     "init_variables",
     "load_pretrained",
     "make_config",
@@ -36,6 +38,7 @@ _HOMES = {
     "create_model": "hamjax.models.registry",
     "evaluate": "hamjax.evaluation.evaluate",
     "evaluate_external": "hamjax.evaluation.evaluate",
+    "export": "hamjax.exports.export",
     "init_variables": "hamjax.models.initialization",
     "load_pretrained": "hamjax.models.pretrained",
     "make_config": "hamjax.config",

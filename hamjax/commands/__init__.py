@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "evaluate runs on their own images, or on images from elsewhere",
     "predict": "predict images without labels: files, folders, zip archives",
     "card": "write the model card of a finished run anew",
+    "export": "write the network of a run as ONNX, StableHLO, Keras or safetensors",
     "compare": "test whether one of two runs is better than the other",
     "prepare": "download or read HAM10000, verify it, and prepare it for training",
     "weights": "download or convert ImageNet weights",

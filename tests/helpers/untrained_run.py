@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -73,7 +74,8 @@ def random_variables(config: Config) -> Variables:
     model = make_network(config, resolved)
     variables: Any = jax.tree.map_with_path(draw, initial_variables(config, model))
     step = make_eval_step(model, resolved.input_scale)
-    logits = np.asarray(step(variables["params"], variables["batch_stats"], varied_images(16, config.data.image_size)))
+    images = jnp.asarray(varied_images(16, config.data.image_size))
+    logits = np.asarray(step(variables["params"], variables["batch_stats"], images))
     last = variables["params"].get("head", variables["params"])["predictions"]
     last["bias"] = (last["bias"] - logits.mean(0)) / logits.std(0)
     last["kernel"] = last["kernel"] / logits.std(0)
