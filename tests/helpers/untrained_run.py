@@ -16,6 +16,8 @@ from hamjax.data import splits
 from hamjax.data.sources.synthetic import SyntheticSource
 from hamjax.evaluation.eval_step import make_eval_step
 from hamjax.models.initialization import Variables
+from hamjax.models.layers.normalization import BN_MOMENTUM
+from hamjax.models.preprocessing import scale_images
 from hamjax.training.run_directory.checkpoints import Checkpoints
 from hamjax.training.run_directory.identity import run_identity
 from hamjax.training.setup.network import initial_variables, make_network
@@ -58,25 +60,39 @@ def varied_images(count: int, size: int) -> np.ndarray:
 def random_variables(config: Config) -> Variables:
     """Draw every value of a network, also those that begin as 0 or 1, as training would have moved them.
 
-    Its logits have mean 0 and deviation 1 over varied images: what it says depends on what it sees.
+    The statistics are those of varied images, and over them the logits have mean 0 and deviation 1. Statistics drawn at
+    random would give a network that sees little difference between images, and makes much of what rounding adds.
     """
     rng = np.random.default_rng(0)
 
     def draw(path: Any, value: np.ndarray) -> np.ndarray:
         kind = path[-1].key
-        if kind in ("bias", "mean"):
+        if kind == "bias":
             value = rng.normal(0, 0.1, value.shape)
-        elif kind in ("scale", "var"):
+        elif kind == "scale":
             value = rng.uniform(0.5, 1.5, value.shape)
         return np.asarray(value, np.float32)
 
     resolved = resolve(config)
-    model = make_network(config, resolved)
+    model = make_network(config, resolved).clone(dropout=False)
     variables: Any = jax.tree.map_with_path(draw, initial_variables(config, model))
-    step = make_eval_step(model, resolved.input_scale)
     images = jnp.asarray(varied_images(16, config.data.image_size))
+    variables["batch_stats"] = _statistics(model, variables, scale_images(images, resolved.input_scale, jnp.float32))
+    step = make_eval_step(model, resolved.input_scale)
     logits = np.asarray(step(variables["params"], variables["batch_stats"], images))
     last = variables["params"].get("head", variables["params"])["predictions"]
     last["bias"] = (last["bias"] - logits.mean(0)) / logits.std(0)
     last["kernel"] = last["kernel"] / logits.std(0)
     return variables
+
+
+def _statistics(model: Any, variables: Variables, images: jax.Array) -> Any:
+    """Return the statistics of one batch, read off how far it moves the running ones."""
+    _, moved = jax.jit(lambda *given: model.apply(*given, train=True, mutable=["batch_stats"]))(variables, images)
+
+    def of_batch(path: Any, after: jax.Array, before: np.ndarray) -> np.ndarray:
+        value = (np.asarray(after) - BN_MOMENTUM * before) / (1 - BN_MOMENTUM)
+        # A channel of hardly any variance among these images would multiply what others differ by.
+        return value + 0.1 if path[-1].key == "var" else value
+
+    return jax.tree.map_with_path(of_batch, moved.get("batch_stats", {}), variables["batch_stats"])
