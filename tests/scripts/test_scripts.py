@@ -104,6 +104,7 @@ def test_the_pages_show_the_speed_that_was_measured() -> None:
 
 PAGES = [
     "README.md",
+    "hamjax/ARCHITECTURE.md",
     *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*/**/README.md")) if ".venv" not in path.parts),
 ]
 
