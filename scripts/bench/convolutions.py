@@ -127,7 +127,7 @@ def measure(
 def _torch_calls(x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: int, pads: Pads) -> dict[str, Call]:
     """Return PyTorch's calls, in its memory format for a CPU; none where it is not installed."""
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError:
         return {}
     last = torch.channels_last
