@@ -29,6 +29,12 @@ from hamjax.models.registry import MODEL_SPECS
 from tests.helpers.untrained_run import random_variables, varied_images, write_run
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
+# The two of more layers take minutes to convert, and share all code with the first.
+PUBLISHED = [
+    pytest.param("resnet50", marks=pytest.mark.slow),
+    pytest.param("inceptionv3", marks=pytest.mark.long),
+    pytest.param("densenet201", marks=pytest.mark.long),
+]
 TOLERANCE = 1e-5
 BATCHES = (1, 7)
 # What stands before and behind a block of the page. hamjax is no part of the other programs.
@@ -121,9 +127,8 @@ def test_another_program_gives_the_probabilities_of_the_run(cnn: Path, format: s
 
 
 # Each with the pixel scale of its ImageNet weights, so that all scales are written.
-@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("model", ["resnet50", "inceptionv3", "densenet201"])
+@pytest.mark.parametrize("model", PUBLISHED)
 def test_another_program_gives_the_probabilities_of_a_published_network(
     run_of: RunOf, model: str, format: str, tmp_path: Path
 ) -> None:
@@ -136,9 +141,8 @@ def test_keras_gets_the_head_of_the_run(run_of: RunOf, head: str, tmp_path: Path
     _require_equal_elsewhere(run_of("resnet50", model__head=head), "keras", tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
-@pytest.mark.parametrize("model", ["resnet50", "inceptionv3", "densenet201"])
+@pytest.mark.parametrize("model", PUBLISHED)
 def test_another_run_can_start_from_the_keras_file(run_of: RunOf, model: str, ending: str, tmp_path: Path) -> None:
     workdir = run_of(model)
     path = hamjax.export(workdir, tmp_path / f"a{ending}", format="keras")
