@@ -135,7 +135,7 @@ def test_another_program_gives_the_probabilities_of_a_published_network(
     _require_equal_elsewhere(run_of(model, model__input_scale="native"), format, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("head", ["bn_first", "linear"])
 def test_keras_gets_the_head_of_the_run(run_of: RunOf, head: str, tmp_path: Path) -> None:
     _require_equal_elsewhere(run_of("resnet50", model__head=head), "keras", tmp_path)
