@@ -27,14 +27,19 @@ def main() -> None:
     parser.add_argument("--json", required=True, type=Path)
     args = parser.parse_args()
     with errors_reported("record_run"):
-        runs = [_read(workdir) for workdir in args.workdir]
+        runs = [read_run(workdir) for workdir in args.workdir]
     scores = [run["balanced_accuracy"] for run in runs]
     result = {"repetitions": len(runs), "median_balanced_accuracy": statistics.median(scores), "runs": runs}
     args.json.write_text(json.dumps(result, indent=1) + "\n")
     print(f"{args.json}: balanced accuracy {', '.join(f'{score:.3f}' for score in scores)}")
 
 
-def _read(workdir: Path) -> dict[str, Any]:
+def read_run(workdir: Path) -> dict[str, Any]:
+    """Return what is kept of a finished run.
+
+    Raises:
+        UserError: it is not finished.
+    """
     config = read_record(workdir).config
     try:
         summary = json.loads((workdir / "report" / "test.json").read_text())

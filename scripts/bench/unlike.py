@@ -24,7 +24,7 @@ from hamjax.evaluation.unlike import TRAINED, draw_evenly, fit_likeness, measure
 from hamjax.models.preprocessing import scale_images
 from hamjax.runtime.devices import local_copy
 from hamjax.runtime.errors import UserError
-from hamjax.training.setup.experiment import build_experiment
+from hamjax.training.setup.experiment import Experiment, build_experiment
 
 BATCH = 64
 OWN = "test images of the run"
@@ -70,7 +70,7 @@ def count(workdir: Path, made: int) -> tuple[Any, dict[str, dict[str, float]]]:
     }
 
 
-def last_stage(run: TrainedRun, variables: Any, images: np.ndarray) -> np.ndarray:
+def last_stage(run: TrainedRun | Experiment, variables: Any, images: np.ndarray) -> np.ndarray:
     """Return what a network makes of images [N, S, S, 3] before its head, the stage `pooled`: [N, D] float64."""
 
     @jax.jit
