@@ -1,0 +1,40 @@
+"""A study scores the runs that are finished, and compares those that it pairs."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench.studies import STUDIES, Study
+from bench.study import collect, describe
+
+from hamjax.config.command_line import parse
+from hamjax.evaluation.metrics.comparison import compare
+
+RUNS = dict.fromkeys(("first", "second", "to come"), ("quickstart",))
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_every_run_of_a_study_is_a_config_of_its_own(study: Study) -> None:
+    words = {name: [f"--config={config}", *study.common, *own] for name, (config, *own) in study.runs.items()}
+    configs = [parse([word.format(weights="file") for word in each])[0].to_dict() for each in words.values()]
+    assert all(one != other for i, one in enumerate(configs) for other in configs[:i])
+    assert {name for pair in study.pairs for name in pair} <= set(study.runs)
+
+
+def test_pairs_of_finished_runs_are_compared_lesion_by_lesion(finished: Path, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        shutil.copytree(finished, tmp_path / name)
+    study = Study("?", (), RUNS, {("first", "second"): ("val", "test"), ("first", "to come"): ("val",)})
+    labels, lesions = np.arange(70) % 7, np.arange(70) // 2
+    right = np.eye(7)[labels] * 0.9
+    predicted = {"first": right[:, ::-1], "second": right}
+    results = collect(study, tmp_path, lambda name, _: (labels, predicted[name], lesions))
+    assert list(results["runs"]) == ["first", "second"]
+    assert [row["partition"] for row in results["comparisons"]] == ["val", "test"]
+    expected = compare(labels, predicted["first"], predicted["second"], lesions)
+    row = results["comparisons"][0]
+    assert row["balanced_accuracy"] == expected["balanced_accuracy"]
+    assert row["balanced_accuracy"]["difference"] == pytest.approx(6 / 7)  # reversed, only the middle class is right
+    assert results["runs"]["second"]["val"]["recall"] == dict.fromkeys(results["runs"]["second"]["val"]["recall"], 1.0)
+    assert "second over first, val" in describe(results)
