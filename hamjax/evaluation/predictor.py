@@ -17,6 +17,7 @@ from hamjax.evaluation.eval_step import make_eval_step
 from hamjax.evaluation.gradcam import grad_cam
 from hamjax.models.initialization import Variables
 from hamjax.models.preprocessing import scale_images
+from hamjax.runtime.compiler import compiler_options
 from hamjax.runtime.devices import local_copy, prefetch, put_batch, replicated, split_batch
 from hamjax.training.setup.experiment import own_share
 from hamjax.training.setup.resolved import Resolved
@@ -43,7 +44,9 @@ class Predictor:
     def __init__(self, resolved: Resolved, model: Any, mesh: Mesh, tta: str = "none") -> None:
         self.tta = tta
         self._resolved, self._model, self._mesh = resolved, model, mesh
-        self._eval_step = make_eval_step(model, resolved.input_scale, tta)
+        self._eval_step = make_eval_step(
+            model, resolved.input_scale, tta, compiler_options=compiler_options(resolved.model)
+        )
         self._gather = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))
         # Rounded up to what the devices can share; padding is masked, so nothing changes.
         self.batch_size = -(-resolved.eval_batch_size // (VIEWS[tta] * mesh.size)) * mesh.size

@@ -11,10 +11,12 @@ import jax.numpy as jnp
 
 from hamjax.runtime.download import user_cache
 
-# XLA's CPU backend hands sums and products to a library, YNNPACK. Without it the CNN's step is quicker
-# (scripts/results/step_cnn_64px_batch16.json); for the other networks nothing was kept that shows it.
+# XLA's CPU backend hands sums, products and convolutions to a library, YNNPACK. It computes a convolution on one core
+# alone, unless that has 128 channels out or more, and XLA's own code on all cores; sums and products it computes
+# faster than XLA does (scripts/results/convolutions.json, step_*.json).
+NO_CONVOLUTIONS = ",".join(f"LIBRARY_FUSION_TYPE_{kind}" for kind in ("REDUCE", "INDIVIDUAL_DOT"))
+FOR_ALL: dict[str, dict[str, str]] = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": NO_CONVOLUTIONS}}
 FASTER: dict[tuple[str, str], dict[str, str]] = {
-    ("cpu", "cnn"): {"xla_cpu_experimental_ynn_fusion_type": ""},
     # 5,000 kernels, most of them tiny: LLVM's highest level takes longer over them and makes them no faster
     # (scripts/results/startup.json; step_densenet201_64px_batch16.json has the step at either level).
     ("cpu", "densenet201"): {"xla_backend_optimization_level": "1"},
@@ -27,9 +29,10 @@ ORDERLY = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
 def compiler_options(model: str) -> dict[str, str]:
-    """Return the options to compile a network's train step with, as far as this jaxlib knows them."""
+    """Return the options to compile a network's steps with, as far as this jaxlib knows them."""
     backend = jax.default_backend()
-    chosen = FASTER.get((backend, model), {}) | (ORDERLY if backend == "cpu" and jax.device_count() > 1 else {})
+    chosen = FOR_ALL.get(backend, {}) | FASTER.get((backend, model), {})
+    chosen |= ORDERLY if backend == "cpu" and jax.device_count() > 1 else {}
     return {name: value for name, value in chosen.items() if is_known(name, value)}
 
 

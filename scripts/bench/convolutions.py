@@ -1,11 +1,12 @@
-"""Time the forms of every convolution of the networks on this device: XLA's own, ours, and PyTorch's.
+"""Time the forms of every convolution of the networks on this device: XLA's, as a product, and PyTorch's.
 
     python scripts/bench_convolutions.py --json scripts/results/convolutions.json
     python scripts/bench_convolutions.py --networks resnet50:64:16
 
-GFLOP/s of the fastest of several calls, for the output and for the gradients in the input and in the kernel; `used` is
-the form that hamjax takes on a CPU. The rules in `hamjax/models/layers` rest on it. 1x1 convolutions, which are matrix
-products in every form, are left out.
+GFLOP/s of the fastest of several calls, for the output and for the gradients in the input and in the kernel. `XLA` is
+compiled with the options that hamjax takes, and `XLA defaults` without. The options in `hamjax/runtime/compiler.py`
+rest on it, and the rule in `hamjax/models/layers/small_maps.py`. 1x1 convolutions, which are matrix products in every
+form, are left out.
 """
 
 import argparse
@@ -23,12 +24,10 @@ import numpy as np
 
 from bench.measure import table, write_result
 from hamjax.models.initialization import init_variables
-from hamjax.models.layers import convolution, lax_forms
-from hamjax.models.layers import kernel_gradients as gradients
-from hamjax.models.layers import output_forms as outputs
+from hamjax.models.layers import convolution, lax_forms, small_maps
 from hamjax.models.layers.lax_forms import Pads
-from hamjax.models.layers.small_maps import input_gradient_by_columns
 from hamjax.models.registry import create_model
+from hamjax.runtime.compiler import compiler_options
 
 # Shapes of x and of the kernel, the stride and the padding.
 Convolution = tuple[tuple[int, ...], tuple[int, ...], int, Pads]
@@ -98,27 +97,28 @@ def measure(
     plain = functools.partial(lax_forms.convolve, **alike)
     dy = jnp.asarray(rng.normal(size=jax.eval_shape(plain, x, kernel).shape), jnp.float32)
     given = {"output": (x, kernel), "input gradient": (dy, kernel), "kernel gradient": (x, dy)}
-    of_input = {"shape": x_shape, **alike}
-    calls: dict[str, dict[str, Call]] = {
-        "output": {
-            name: functools.partial(form, **alike)
-            for name, form in outputs.FORMS.items()
-            if outputs.allows(name, kernel_shape, stride)
-        },
-        "input gradient": {
-            "XLA": functools.partial(lax_forms.input_gradient, **of_input),
-            "columns": functools.partial(input_gradient_by_columns, **of_input),
-        },
-        "kernel gradient": {
-            name: functools.partial(form, shape=kernel_shape, **alike)
-            for name, form in gradients.FORMS.items()
-            if gradients.allows(name, kernel_shape, stride)
-        },
+    of_input, of_kernel = {"shape": x_shape, **alike}, {"shape": kernel_shape, **alike}
+    calls: dict[str, tuple[Call, Call]] = {
+        "output": (plain, functools.partial(small_maps.convolve_by_columns, **alike)),
+        "input gradient": (
+            functools.partial(lax_forms.input_gradient, **of_input),
+            functools.partial(small_maps.input_gradient_by_columns, **of_input),
+        ),
+        "kernel gradient": (
+            functools.partial(lax_forms.kernel_gradient, **of_kernel),
+            functools.partial(small_maps.kernel_gradient_by_columns, **of_kernel),
+        ),
     }
+    options = compiler_options("")  # those that all networks share
     gflop = 2e-9 * dy.size * np.prod(kernel_shape[:3])
     rates: dict[str, dict[str, float]] = {}
-    for what, forms in calls.items():
-        rates[what] = {name: gflop / _seconds(jax.jit(call), given[what]) for name, call in forms.items()}
+    for what, (lax_form, by_columns) in calls.items():
+        compiled = {
+            "XLA": jax.jit(lax_form, compiler_options=options),
+            "XLA defaults": jax.jit(lax_form),
+            "columns": jax.jit(by_columns, compiler_options=options),
+        }
+        rates[what] = {name: gflop / _seconds(call, given[what]) for name, call in compiled.items()}
     for what, call in _torch_calls(x, kernel, dy, stride, pads).items():
         rates[what]["PyTorch"] = gflop / _seconds(call, ())
     return rates

@@ -87,8 +87,8 @@ class Ours:
         self._batch = put_batch(batch, split_batch(self.mesh))
         stacked = {key: np.stack([value] * steps_per_dispatch) for key, value in batch.items()}
         self._stacked = put_batch(stacked, split_batch(self.mesh, axis=1))
-        self._eval_step = make_eval_step(model, "unit")
         options = chosen_options(name) if compiler_options is None else compiler_options
+        self._eval_step = make_eval_step(model, "unit", compiler_options=options)
         dispatch: Any = compile_train_step(step, unroll=jax.default_backend() == "cpu", compiler_options=options)
         self._dispatch = dispatch.lower(self._state, self._metrics, self._stacked, self._settings).compile()
 

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hamjax.models.layers import kernel_gradients, lax_forms, output_forms
+from hamjax.models.layers import lax_forms, small_maps
 from hamjax.models.layers.dense import KERNEL_INIT
 from hamjax.models.layers.lax_forms import Pads
-from hamjax.models.layers.small_maps import input_gradient_by_columns, is_small
+from hamjax.models.layers.small_maps import is_small
 
 Array = jax.Array
 
@@ -67,17 +67,20 @@ def convolve(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
-    """Convolve, on a CPU in forms of our own where XLA's backend for it is slow; so are the gradients."""
-    name = output_forms.choose(x.shape, kernel.shape, stride=stride, pads=pads)
-    return _on_cpu(output_forms.FORMS[name], lax_forms.convolve, x, kernel, stride=stride, pads=pads)
+    """Convolve, on a CPU as products where XLA's backend for it is slow; so are the gradients."""
+    small = is_small(x.shape, kernel.shape)
+    forms = small_maps.convolve_by_columns, lax_forms.convolve
+    return _choose(small, *forms, x, kernel, stride=stride, pads=pads)
 
 
-def _on_cpu(form: Callable[..., Array], elsewhere: Callable[..., Array], *arrays: Array, **alike: Any) -> Array:
-    """Call one form on a CPU, and another on any other device: accelerators know plain convolutions best."""
-    if form is elsewhere:
-        return form(*arrays, **alike)
-    form, elsewhere = (functools.partial(each, **alike) for each in (form, elsewhere))
-    return jax.lax.platform_dependent(*arrays, cpu=form, default=elsewhere)
+def _choose(
+    small: bool, by_columns: Callable[..., Array], plain: Callable[..., Array], *arrays: Array, **alike: Any
+) -> Array:
+    """Call the form for small maps on a CPU, and lax's own otherwise: accelerators know plain convolutions best."""
+    if not small:
+        return plain(*arrays, **alike)
+    by_columns, plain = (functools.partial(form, **alike) for form in (by_columns, plain))
+    return jax.lax.platform_dependent(*arrays, cpu=by_columns, default=plain)
 
 
 def _forward(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, tuple[Array, Array]]:
@@ -86,12 +89,12 @@ def _forward(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, t
 
 def _backward(stride: int, pads: Pads, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    # The input's gradient is a convolution of dy.
-    by_columns = is_small(dy.shape, kernel.shape)
-    form = input_gradient_by_columns if by_columns else lax_forms.input_gradient
-    dx = _on_cpu(form, lax_forms.input_gradient, dy, kernel, shape=x.shape, stride=stride, pads=pads)
-    form = kernel_gradients.FORMS[kernel_gradients.choose(dy.shape, kernel.shape, stride)]
-    return dx, _on_cpu(form, lax_forms.kernel_gradient, x, dy, shape=kernel.shape, stride=stride, pads=pads)
+    # The input's gradient is a convolution of dy, and the kernel's of x with a kernel as large as dy.
+    small = is_small(dy.shape, kernel.shape)
+    forms = small_maps.input_gradient_by_columns, lax_forms.input_gradient
+    dx = _choose(small, *forms, dy, kernel, shape=x.shape, stride=stride, pads=pads)
+    forms = small_maps.kernel_gradient_by_columns, lax_forms.kernel_gradient
+    return dx, _choose(small, *forms, x, dy, shape=kernel.shape, stride=stride, pads=pads)
 
 
 _convolve.defvjp(_forward, _backward)

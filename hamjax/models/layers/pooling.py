@@ -1,11 +1,9 @@
-"""Pooling with Keras's borders, in a form whose gradient is fast on a CPU.
+"""Pooling with Keras's borders, in a form that is fast on a CPU.
 
-XLA's CPU backend computes the gradient of a reduce-window some twenty times slower than the
-gradient of the same pooling written with slices. `plain` takes lax's own, for exports to other runtimes.
+XLA's CPU backend computes the gradient of a reduce-window some twenty times slower than the gradient of the same
+pooling written with slices. In inference it would hand a reduction and the convolution before it to a library as one,
+which then runs on one core. `plain` takes lax's own, for exports to other runtimes.
 """
-
-import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -26,33 +24,8 @@ def max_pool(x: Array, size: int, stride: int, *, plain: bool = False) -> Array:
         stride: step of the window in both directions.
         plain: lax's own form.
     """
-    return (_plain_max if plain else _max_pool)(x, size, stride)
-
-
-def _plain_max(x: Array, size: int, stride: int) -> Array:
-    return nn.max_pool(x, window_shape=(size, size), strides=(stride, stride))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _max_pool(x: Array, size: int, stride: int) -> Array:
-    # This line runs only where no gradient is needed; JAX takes `_max_forward` otherwise. XLA's CPU backend joins
-    # reduce-window with the convolutions around it, which halved the time of the CNN's inference.
-    return (_select_max if size > stride else _plain_max)(x, size, stride)
-
-
-def _max_forward(x: Array, size: int, stride: int) -> tuple[Array, Callable[..., tuple[Array]]]:
-    return jax.vjp(lambda x: _select_max(x, size, stride), x)
-
-
-def _max_backward(size: int, stride: int, pullback: Callable[..., tuple[Array]], dy: Array) -> tuple[Array]:
-    del size, stride
-    return pullback(dy)
-
-
-_max_pool.defvjp(_max_forward, _max_backward)
-
-
-def _select_max(x: Array, size: int, stride: int) -> Array:
+    if plain:
+        return nn.max_pool(x, window_shape=(size, size), strides=(stride, stride))
     return _max_along(_max_along(x, 2, size, stride), 1, size, stride)
 
 

@@ -16,6 +16,7 @@ class Resolved:
     """The values that a run works with, on the devices at hand; made once, by `resolve`.
 
     Attributes:
+        model: the network, for which the compiler has options of its own.
         compute_dtype: dtype of activations.
         input_scale: of the pixels; see `scale_images`.
         checkpoint: what the report is on, `last` or `best`.
@@ -27,6 +28,7 @@ class Resolved:
         processes: number of them.
     """
 
+    model: str
     compute_dtype: str
     input_scale: str
     checkpoint: str
@@ -44,6 +46,7 @@ class Resolved:
             weights: `origin` and `sha256` of what the run begins from; None if it resumes from a checkpoint.
         """
         start = dataclasses.asdict(self)
+        del start["model"]  # the config has it
         settled = {name: start.pop(name) for name in ("compute_dtype", "input_scale", "checkpoint")}
         return settled | ({} if weights is None else {"weights": weights}) | {"starts": [start]}
 
@@ -62,6 +65,7 @@ def resolve(config: Config) -> Resolved:
         )
     on_cpu = jax.default_backend() == "cpu"
     return Resolved(
+        model=config.model.name,
         # bfloat16 where there is hardware for it.
         compute_dtype=_unless_auto(config.model.compute_dtype, "float32" if on_cpu else "bfloat16"),
         input_scale=MODEL_SPECS[config.model.name].native_scale if config.model.input_scale == "native" else "unit",
