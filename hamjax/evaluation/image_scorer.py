@@ -15,6 +15,7 @@ from hamjax.evaluation.ensemble import Ensemble, Workdirs
 from hamjax.evaluation.metrics.classification import softmax
 from hamjax.evaluation.prediction import Score
 from hamjax.evaluation.predictor import Sent
+from hamjax.evaluation.uncertainty import make_sets, promise, stored_calibration
 from hamjax.evaluation.unlike import measure, read_likeness
 from hamjax.runtime.paths import as_text
 from hamjax.training.run_directory.finished import read_summary
@@ -42,6 +43,7 @@ class ImageScorer:
         batch_size: images that `send` takes, at most.
         temperature: of calibration, where the run's report fitted one for these predictions.
         operating_points: rows of the run's report for these predictions; empty where there are none.
+        calibration: of prediction sets, where the run's report has one for these predictions.
 
     Raises:
         UserError: there is no such run, or a file of it is damaged.
@@ -56,6 +58,8 @@ class ImageScorer:
         reported = self._reported()
         self.temperature: float | None = reported.get("calibration", {}).get("temperature")
         self.operating_points: list[dict[str, Any]] = reported.get("operating_points", [])
+        first = self._ensemble.runs[0]
+        self.calibration = stored_calibration(first.workdir, self._ensemble.facts())
         self._likeness = [read_likeness(member.run.workdir, member.shape[0]) for member in members]
         self._parts = [_learned_from(run.workdir) for run in self._ensemble.runs]
 
@@ -75,8 +79,14 @@ class ImageScorer:
         logits = self._ensemble.fetch(pending.sent)
         probabilities = softmax(logits)
         calibrated = None if self.temperature is None else softmax(logits / self.temperature)
+        sets = None if self.calibration is None else make_sets(probabilities, self.calibration)
         return [
-            Score(row, None if calibrated is None else calibrated[i], *self._compare(i, pending.distances))
+            Score(
+                row,
+                None if calibrated is None else calibrated[i],
+                *self._compare(i, pending.distances),
+                None if sets is None else {kind: chosen[i] for kind, chosen in sets.items()},
+            )
             for i, row in enumerate(probabilities)
         ]
 
@@ -112,7 +122,15 @@ class ImageScorer:
             "tta": of_all["tta"],
             "temperature": self.temperature,
             "operating_points": self.operating_points,
+            "conformal": self._conformal(),
         }
+
+    def _conformal(self) -> dict[str, Any] | None:
+        """Return what the prediction sets rest on, named as in `test.json`, and that nothing is promised."""
+        if self.calibration is None:
+            return None
+        elsewhere = promise("external", {"external": {}}, self.calibration["unit"])
+        return {"calibration": self.calibration, **elsewhere}
 
     def _compare(
         self, i: int, distances: Sequence[np.ndarray | None]

@@ -8,6 +8,7 @@ import numpy as np
 from hamjax.data.classes import CLASSES
 from hamjax.data.unlabelled import ImageFile, Unreadable
 from hamjax.evaluation.metrics.ranking import TARGETS
+from hamjax.evaluation.uncertainty import Sets, classes_in
 
 # In which images are shown, and what that means.
 ORDERS = {
@@ -25,12 +26,15 @@ class Score:
         calibrated: [7], corrected by the run's temperature; None where there is none for these predictions.
         distances: from the training images, for each run; see `Likeness`. None where a run has not measured it.
         unlike: for each run, whether its distance is above its threshold; None where it is not measured.
+        sets: by kind, the classes that cannot be ruled out, [7] bool; None where the run's report has no thresholds
+            for these predictions.
     """
 
     probabilities: np.ndarray
     calibrated: np.ndarray | None
     distances: tuple[float | None, ...]
     unlike: tuple[bool | None, ...]
+    sets: Sets | None
 
     @property
     def predicted(self) -> str:
@@ -42,6 +46,10 @@ class Score:
         """The highest probability less the next one, 0 to 1: where it is small, the network is in doubt."""
         second, first = np.sort(self.probabilities)[-2:]
         return float(first - second)
+
+    def classes_in_set(self, kind: str) -> list[str] | None:
+        """Return the classes of the set of a kind, a key of `SET_COLUMNS`, the most probable first; see `sets`."""
+        return None if self.sets is None else classes_in(self.sets[kind], self.probabilities)
 
     def target(self, name: str) -> float:
         """Return the summed probability of a target's classes, `melanoma` or `malignant`."""

@@ -24,10 +24,9 @@ from hamjax.evaluation.metrics.isic import isic_scores
 from hamjax.evaluation.metrics.ranking import one_vs_rest, operating_points
 from hamjax.evaluation.metrics.subgroups import subgroup_tables
 from hamjax.evaluation.metrics.worst_errors import worst_errors
-from hamjax.evaluation.uncertainty import Sets, calibrate_on, measure_uncertainty
+from hamjax.evaluation.uncertainty import SET_COLUMNS, Sets, calibrate_on, classes_in, measure_uncertainty
 
 Validation = tuple[np.ndarray, np.ndarray]
-SET_COLUMNS = {"marginal": "set", "by_class": "set_by_class"}
 LEAKED = {
     "leaked": "test images show a lesion that was learned or chosen from",
     "val_leaked": "validation images show a lesion that was trained on",
@@ -68,14 +67,9 @@ class EvalReport:
         for i, (image_id, label, row) in enumerate(zip(self.image_id, self.labels, self.probabilities, strict=True)):
             # Nine digits tell float32 numbers apart, and logits are no finer.
             cells = [f"{p:.9g}" for p in row]
-            sets = (_names(chosen[i], row) for chosen in self.sets.values())
+            sets = (" ".join(classes_in(chosen[i], row)) for chosen in self.sets.values())
             writer.writerow((image_id, CLASSES[label], CLASSES[row.argmax()], *cells, *sets))
         return text.getvalue()
-
-
-def _names(chosen: np.ndarray, probabilities: np.ndarray) -> str:
-    """Return the classes of a set with spaces between them, the most probable first."""
-    return " ".join(CLASSES[k] for k in np.argsort(-probabilities, kind="stable") if chosen[k])
 
 
 def score(logits: np.ndarray, dataset: Dataset, rows: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:

@@ -21,6 +21,8 @@ from hamjax.training.run_directory.finished import read_summary
 
 # Sets for all lesions by one threshold; for the lesions of each class by its own.
 KINDS = ("marginal", "by_class")
+# Of the tables of predictions.
+SET_COLUMNS = {"marginal": "set", "by_class": "set_by_class"}
 Sets = dict[str, np.ndarray]
 
 
@@ -97,9 +99,7 @@ def measure_uncertainty(
     selective = risk_coverage(labels, probabilities, bootstrap, CLASSES)
     if calibration is None:
         return {"conformal": None, "selective": selective}, {}
-    by_class = np.array([calibration["per_class"][dx]["threshold"] for dx in CLASSES])
-    thresholds = dict(zip(KINDS, (calibration["threshold"], by_class), strict=True))
-    sets = {kind: prediction_sets(probabilities, limit) for kind, limit in thresholds.items()}
+    sets = make_sets(probabilities, calibration)
     scores = {kind: set_scores(sets[kind], labels, bootstrap, CLASSES) for kind in KINDS}
     # Beside what is found: few lesions, of validation or here, miss 90% by chance alone.
     scores["marginal"]["expected"] = expected_coverage(calibration["lesions"], bootstrap.clusters)
@@ -107,6 +107,23 @@ def measure_uncertainty(
         row["expected"] = expected_coverage(calibration["per_class"][dx]["lesions"], row["lesions"])
     said = promise(partition, facts, calibration["unit"])
     return {"conformal": {"calibration": dict(calibration), **said, **scores}, "selective": selective}, sets
+
+
+def make_sets(probabilities: np.ndarray, calibration: Mapping[str, Any]) -> Sets:
+    """Return the prediction sets of images by kind, [N, 7] bool each.
+
+    Args:
+        probabilities: [N, 7].
+        calibration: of `calibrate_on`.
+    """
+    by_class = np.array([calibration["per_class"][dx]["threshold"] for dx in CLASSES])
+    thresholds = dict(zip(KINDS, (calibration["threshold"], by_class), strict=True))
+    return {kind: prediction_sets(probabilities, limit) for kind, limit in thresholds.items()}
+
+
+def classes_in(chosen: np.ndarray, probabilities: np.ndarray) -> list[str]:
+    """Return the classes of a set [7] bool, the most probable first."""
+    return [CLASSES[k] for k in np.argsort(-probabilities, kind="stable") if chosen[k]]
 
 
 def promise(partition: str, facts: Mapping[str, Any], unit: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from hamjax.data.classes import CLASSES
 from hamjax.evaluation.metrics.ranking import TARGETS
 from hamjax.evaluation.prediction import Prediction, Predictions
+from hamjax.evaluation.uncertainty import SET_COLUMNS
 
 NOT_MEASURED = "not measured"
 ANSWERS = {True: "yes", False: "no", None: NOT_MEASURED}
@@ -19,15 +20,17 @@ def predictions_csv(predictions: Predictions) -> str:
     """Return one row an image, with the probabilities' columns named as in `predictions_test.csv`.
 
     `calibrated_*` are there where the run has a temperature, `melanoma_at_*` and `malignant_at_*` where its report has
-    operating points: whether the score reaches the threshold of that specificity.
+    operating points: whether the score reaches the threshold of that specificity; `set` and `set_by_class` where it has
+    thresholds of prediction sets.
     """
     facts = predictions.facts
     # A column for all or for none: an empty cell would look like an image that failed.
     calibrated = facts["temperature"] is not None
     points = facts["operating_points"]
+    sets = {} if facts["conformal"] is None else SET_COLUMNS
     header = ["path", "image_id", "predicted", *CLASSES]
     header += [f"calibrated_{dx}" for dx in CLASSES] if calibrated else []
-    header += [*TARGETS, *map(point_name, points), "margin", "unlike", "notes"]
+    header += [*TARGETS, *map(point_name, points), "margin", *sets.values(), "unlike", "notes"]
     rows = []
     for each in predictions.images:
         score = each.score
@@ -39,6 +42,7 @@ def predictions_csv(predictions: Predictions) -> str:
             *map(_number, [*shown, *(score.target(name) for name in TARGETS)]),
             *(ANSWERS[reaches(each, point)] for point in points),
             _number(score.margin),
+            *(" ".join(score.classes_in_set(kind) or ()) for kind in sets),
             _unlike(each, facts),
             "; ".join(notes(each, facts)),
         ])  # fmt: skip
@@ -109,6 +113,7 @@ def _as_json(each: Prediction, facts: Mapping[str, Any]) -> dict[str, Any]:
         **{name: score.target(name) for name in TARGETS},
         **{point_name(point): reaches(each, point) for point in facts["operating_points"]},
         "margin": score.margin,
+        **{column: score.classes_in_set(kind) for kind, column in SET_COLUMNS.items()},
         "unlike": unlike,
         "notes": notes(each, facts),
     }

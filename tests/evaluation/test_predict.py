@@ -63,6 +63,8 @@ def test_several_runs_are_averaged_as_an_evaluation_averages_them(
     # A mean of runs has no temperature and no thresholds of its own.
     assert found.facts["temperature"] is None
     assert found.facts["operating_points"] == []
+    assert found.facts["conformal"] is None
+    assert all(score.sets is None for score in by_id.values())
 
 
 def test_a_table_has_a_row_an_image(finished: Path, predicted: Path, drawn: Drawn) -> None:
@@ -93,6 +95,27 @@ def test_a_table_has_a_row_an_image(finished: Path, predicted: Path, drawn: Draw
     assert all(row["reason"] for row in unreadable)
 
 
+def test_the_sets_of_test_images_are_those_of_the_report(finished: Path, tmp_path: Path) -> None:
+    source, reported = SyntheticSource(IMAGES), _read(finished / "report" / "predictions_test.csv")
+    for row in reported:
+        (tmp_path / f"{row['image_id']}.jpg").write_bytes(source.read(row["image_id"]))
+    out = tmp_path / "out"
+    assert program.run("predict", "--workdir", finished, tmp_path, "--out", out, "--gallery", "0") == 0
+    columns = ("set", "set_by_class")
+    found = {row["image_id"]: [row[name] for name in columns] for row in _read(out / "predictions.csv")}
+    assert found == {row["image_id"]: [row[name] for name in columns] for row in reported}
+    assert len({tuple(row) for row in found.values()}) > 1
+
+
+def test_without_thresholds_there_are_no_sets(dataless: Path, drawn: Drawn, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert program.run("predict", "--workdir", dataless, drawn[0], "--out", out, "--gallery", "0") == 0
+    assert not {"set", "set_by_class"} & set(_read(out / "predictions.csv")[0])
+    record = json.loads((out / "predictions.json").read_text())
+    assert record["conformal"] is None
+    assert {each[name] for each in record["images"] for name in ("set", "set_by_class")} == {None}
+
+
 def test_the_json_says_the_same(predicted: Path) -> None:
     record = json.loads((predicted / "predictions.json").read_text())
     rows = _read(predicted / "predictions.csv")
@@ -101,9 +124,13 @@ def test_the_json_says_the_same(predicted: Path) -> None:
         for dx in CLASSES:
             assert float(row[dx]) == pytest.approx(each["probabilities"][dx], rel=1e-8)
             assert float(row[f"calibrated_{dx}"]) == pytest.approx(each["calibrated"][dx], rel=1e-8)
+        for column in ("set", "set_by_class"):
+            assert row[column].split() == each[column]
         (unlike,) = each["unlike"]
         assert unlike["unlike"] == (unlike["distance"] > unlike["threshold"]) == (row["unlike"] == "yes")
         assert "; ".join(each["notes"]) == row["notes"]
+    # Images from elsewhere are promised nothing.
+    assert (record["conformal"]["promise"], record["conformal"]["because"]) == ("none", ["elsewhere"])
     assert [each["path"] for each in record["unreadable"]] == [
         row["path"] for row in _read(predicted / "unreadable.csv")
     ]
