@@ -141,6 +141,8 @@ def test_the_page_shows_the_highest_malignant_scores_first(predicted: Path) -> N
     text = (predicted / "index.html").read_text()
     places = [text.index(f"<figcaption>{row['path']}") for row in rows]
     assert places == sorted(places)
+    for row, place, end in zip(rows, places, [*places[1:], len(text)], strict=True):
+        assert f"not ruled out at 90%: {', '.join(row['set'].split()) or 'no class'}<" in text[place:end]
     reader = Reader(text)
     assert text.count("<article") == 3
     for url in reader.attributes("href") + reader.attributes("src"):
@@ -170,6 +172,10 @@ def test_a_run_that_has_not_measured_its_images_says_so(dataless: Path, drawn: D
     assert program.run("predict", "--workdir", dataless, drawn[0], "--out", out, "--gallery", "0") == 0
     assert {row["unlike"] for row in _read(out / "predictions.csv")} == {"not measured"}
     assert not (out / "index.html").exists()
+    assert program.run("predict", "--workdir", dataless, drawn[0], "--out", out, "--gallery", "1") == 0
+    text = (out / "index.html").read_text()
+    assert '<th scope="row">unlike the training images</th><td>not measured</td>' in text
+    assert "not ruled out" not in text
 
 
 @pytest.mark.parametrize(("threshold", "expected"), [(-1.0, True), (np.inf, False)])
