@@ -6,6 +6,7 @@ Reporting" (FAT* 2019). Everything comes from `report/test.json` and `config.jso
 
 import html
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,7 @@ def _subgroups(summary: Mapping[str, Any]) -> str:
     rows = [
         [title, row["group"], row["n"], as_known(row["lesions"]),
          f"{_number(row['balanced_accuracy'])} ({_interval(row.get('balanced_accuracy_interval')) or 'no interval'})",
-         f"{_number(row['melanoma_sensitivity'])} of {row['melanomas']}"]
+         f"{_number(row['melanoma_sensitivity'])} of {row['melanomas']}" if row["melanomas"] else "—"]
         for key, title in TITLES.items()
         for row in summary.get("subgroups", {}).get(key, ())
     ]  # fmt: skip
@@ -177,6 +178,13 @@ def _calibration(summary: Mapping[str, Any]) -> str:
             f"Expected calibration error {_number(calibration['before']['ece'])}, after a temperature of "
             f"{_number(calibration['temperature'])} fitted on the validation part "
             f"{_number(calibration['after']['ece'])}."
+        )
+    if conformal := summary.get("conformal"):
+        level, found = conformal["calibration"]["level"], conformal["marginal"]
+        parts.append(
+            f"Prediction sets of {level:.0%} (split conformal, calibrated on the validation part) hold the true class "
+            f"in {_number(found['coverage'])} ({_interval(found['coverage_interval']) or 'no interval'}) of the cases, "
+            f"with {found['mean_size']:.2f} classes each."
         )
     if points := summary.get("operating_points"):
         rows = [
@@ -193,13 +201,22 @@ def _provenance(summary: Mapping[str, Any]) -> str:
     environment = summary.get("environment", {})
     packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
     rows = [
-        ["command", summary.get("command")],
+        ["command", _without_folders(summary.get("command", ""))],
         ["revision", environment.get("revision")],
         ["packages", packages],
         ["data fingerprint", summary.get("data_fingerprint")],
         ["split fingerprint", summary["split"]["fingerprint"]],
     ]
     return _table(["what", "value"], [row for row in rows if row[1]])
+
+
+def _without_folders(command: str) -> str:
+    """Return a command with the last part alone of paths: a card is published, and folders tell of people."""
+    words = []
+    for word in shlex.split(command):
+        before, equals, value = word.rpartition("=")
+        words.append(f"{before}{equals}{Path(value).name if Path(value).is_absolute() else value}")
+    return shlex.join(words)
 
 
 def _table(header: Sequence[str], rows: Rows) -> str:

@@ -49,6 +49,17 @@ def test_every_section_is_there_and_scores_stand_beside_their_intervals() -> Non
     assert "not a medical device" in text
     assert "CC BY-NC 4.0" in text
     assert summary["command"] in text
+    sets = summary["conformal"]["marginal"]
+    assert f"hold the true class in {sets['coverage']:.3f} (" in text
+    assert f"with {sets['mean_size']:.2f} classes each" in text
+
+
+def test_a_card_does_not_tell_where_somebody_keeps_files() -> None:
+    summary = full_summary()
+    summary["command"] = (
+        "hamjax train --config '/home/an na/a.py' --workdir=/home/anna/runs/cnn --config.train.epochs=3"
+    )
+    assert "hamjax train --config a.py --workdir=cnn --config.train.epochs=3" in card(Evidence(summary))
 
 
 def test_tables_are_whole_whatever_a_value_holds() -> None:

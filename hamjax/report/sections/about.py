@@ -21,8 +21,8 @@ LIMITATIONS = (
 LICENCE = (
     "HAM10000: Tschandl, Rosendahl, Kittler, “The HAM10000 dataset, a large collection of multi-source dermatoscopic "
     "images of common pigmented skin lesions”, Scientific Data 5, 180161 (2018), doi:10.7910/DVN/DBW86T, licensed "
-    "CC BY-NC 4.0: with attribution, not for commerce. Images shown on this page, and weights trained on them, are "
-    "under the same terms. hamjax is Apache-2.0."
+    "CC BY-NC 4.0: with attribution, not for commerce. Its images, and weights trained on them, are under the same "
+    "terms. hamjax is Apache-2.0."
 )
 USE = (
     "Research software and not a medical device. It is for the study of classifiers on dermatoscopic images, by "
