@@ -107,7 +107,9 @@ def _require_equal_elsewhere(workdir: Path, format: str, folder: Path) -> dict[s
         np.save(folder / f"images_{n}.npy", expected[n][0])
     _load_as_the_page_says(format, folder)
     for n in BATCHES:
-        assert np.abs(np.load(folder / f"found_{n}.npy") - expected[n][1]).max() <= TOLERANCE
+        difference = np.abs(np.load(folder / f"found_{n}.npy") - expected[n][1]).max()
+        print(f"{format}, batch {n}: a difference of {difference:.1e}")  # pytest -rP shows it
+        assert difference <= TOLERANCE
     # Not the same for every image: equal constants would prove nothing.
     assert np.ptp(expected[7][1], axis=0).min() > 0.05
     return json.loads((folder / "facts.json").read_text())
