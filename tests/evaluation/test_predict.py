@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +242,15 @@ def test_a_damaged_measurement_is_refused(
         _replace(dataless, precision=np.eye(3))
     assert program.run("predict", "--workdir", dataless, drawn[0], "--out", dataless / "out") == 2
     assert "unlike.npz: expected what a run wrote" in capsys.readouterr().err
+
+
+def test_who_has_no_images_can_draw_some_as_the_page_says(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = resources.files("hamjax.evaluation").joinpath("README.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], {})
+    assert len(predict(finished, "drawn").images) == 24
 
 
 def _replace(workdir: Path, **changes: Any) -> None:
