@@ -93,7 +93,8 @@ def test_a_run_has_a_card_and_the_command_makes_it_anew(finished: Path, tmp_path
 @pytest.mark.parametrize(
     ("damage", "message"),
     [(None, "expected a finished run"), ({"params_total": None}, "expected a report of this version"),
-     ({"intervals": 3}, "expected a report of this version")],
+     ({"intervals": 3}, "expected a report of this version"), ({"model": "resnet50"}, "got one of model resnet50"),
+     ({"seed": 7, "data_fingerprint": "0"}, "got one of seed 7, data_fingerprint 0")],
 )  # fmt: skip
 def test_a_run_without_a_whole_report_is_refused(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: dict[str, object] | None, message: str
@@ -106,3 +107,18 @@ def test_a_run_without_a_whole_report_is_refused(
         report.write_text(json.dumps(json.loads(report.read_text()) | damage))
     assert program.run("card", "--workdir", workdir) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("foreign", ["nothing", "a file", "another program's"])
+def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], foreign: str) -> None:
+    workdir = tmp_path / "run"
+    if foreign == "a file":
+        workdir.write_text("no folder")
+    elif foreign == "another program's":
+        workdir.mkdir()
+        (workdir / "config.json").write_text('{"architectures": ["BertModel"]}')
+    assert program.run("card", "--workdir", workdir) == 2
+    said = capsys.readouterr().err
+    expected = "expected what a run wrote" if foreign == "another program's" else "expected a run directory"
+    assert expected in said
+    assert len(said.splitlines()) == 1

@@ -217,7 +217,7 @@ def _read(workdir: Path) -> dict[str, Any] | None:
     path = workdir / "config.json"
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: expected the config of a run, got {error}; restore or remove it.") from error
