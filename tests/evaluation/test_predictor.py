@@ -55,7 +55,7 @@ def test_a_batch_is_sent_before_the_answers_of_the_one_before_are_fetched(
 ) -> None:
     events: list[str] = []
 
-    def make_eval_step(model: Any, input_scale: str, tta: str) -> Callable[..., jax.Array]:
+    def make_eval_step(model: Any, input_scale: str, tta: str, **_: Any) -> Callable[..., jax.Array]:
         del model, input_scale, tta
 
         def eval_step(params: Any, batch_stats: Any, image: jax.Array) -> jax.Array:

@@ -80,9 +80,8 @@ def test_a_run_records_what_ran_and_leaves_the_config_as_asked(finished: Path, t
     record = _record(finished)
     assert (record["config"]["model"]["compute_dtype"], record["config"]["eval"]["batch_size"]) == ("auto", 0)
     block, resolved = record["resolved"], dataclasses.asdict(resolve(tiny()))
-    assert [block["starts"][0] | {name: block[name] for name in ("compute_dtype", "input_scale", "checkpoint")}] == [
-        resolved
-    ]
+    settled = {name: block[name] for name in ("compute_dtype", "input_scale", "checkpoint")}
+    assert [block["starts"][0] | settled | {"model": "cnn"}] == [resolved]
     assert (block["compute_dtype"], block["checkpoint"]) == ("float32", "best")
     assert (block["starts"][0]["device"], block["starts"][0]["devices"]) == ("cpu", 8)
     assert block["weights"]["origin"] == "random, seed 0"
