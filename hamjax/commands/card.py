@@ -6,16 +6,12 @@ It is made from `report/test.json` and `config.json` alone, and begins with the 
 Hub reads.
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from hamjax.commands.arguments import make_parser
 from hamjax.report.card import FILE, write_card
-from hamjax.runtime.errors import UserError
+from hamjax.report.stored import of_this_version, read_evidence
 from hamjax.runtime.paths import user_path
-from hamjax.training.run_directory.finished import read_summary, unfinished
-from hamjax.training.run_directory.record import RunRecord, read_record
 
 
 def main(words: Sequence[str]) -> None:
@@ -23,28 +19,7 @@ def main(words: Sequence[str]) -> None:
     parser = make_parser("card", __doc__)
     parser.add_argument("--workdir", required=True, type=user_path, help="a finished run directory")
     args = parser.parse_args(words)
-    record, summary = read_record(args.workdir), read_summary(args.workdir)
-    if summary is None:
-        raise UserError(unfinished(args.workdir, "no summary of a report"))
-    _require_own(args.workdir, record, summary)
-    try:
-        write_card(args.workdir, summary)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:  # a report of an earlier version, or changed
-        found = f"{type(error).__name__}: {error}"
-        raise UserError(
-            f"{args.workdir / 'report' / 'test.json'}: expected a report of this version, got {found}; remove report/ "
-            "and start the command that trained the run again: it makes the report anew."
-        ) from error
+    evidence = read_evidence(args.workdir)
+    with of_this_version(args.workdir):
+        write_card(args.workdir, evidence.summary)
     print(f"wrote {args.workdir / FILE}")
-
-
-def _require_own(workdir: Path, record: RunRecord, summary: Mapping[str, Any]) -> None:
-    """Refuse a report and a config of two runs: half of the card would be about each."""
-    config = record.config
-    own = {"model": config.model.name, "strategy": str(config.sampling.strategy), "seed": config.train.seed,
-           "data_fingerprint": record.data_fingerprint}  # fmt: skip
-    if other := [f"{name} {summary[name]}" for name, value in own.items() if summary[name] != value]:
-        raise UserError(
-            f"{workdir / 'report' / 'test.json'}: expected the report of the run in config.json, got one of "
-            f"{', '.join(other)}; restore the file that is another run's."
-        )

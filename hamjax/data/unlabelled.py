@@ -24,8 +24,25 @@ Shape = tuple[int, str]  # pixels a side; `squash` or `crop`
 
 
 @dataclasses.dataclass(frozen=True)
+class Upload:
+    """An image that somebody sent: its bytes are in memory alone."""
+
+    content: bytes
+
+    def read(self, limit: int) -> bytes:
+        """Return the content.
+
+        Raises:
+            UserError: it is larger than `limit` bytes.
+        """
+        if len(self.content) > limit:
+            raise UserError(f"expected at most {limit:,} bytes, got {len(self.content):,}; send a smaller image.")
+        return self.content
+
+
+@dataclasses.dataclass(frozen=True)
 class ImageFile:
-    """An image that was found, and not read yet.
+    """An image that was found, and not decoded yet.
 
     Attributes:
         path: where it is, as text, beginning with what the user gave; of a member, its archive's path comes first.
@@ -35,7 +52,7 @@ class ImageFile:
 
     path: str
     image_id: str
-    entry: Entry
+    entry: Entry | Upload
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +135,7 @@ def decode_ahead(
     with ThreadPoolExecutor(usable_cores()) as pool:
         try:
             for file in files:
-                window.append((file, pool.submit(_read, file, shapes)))
+                window.append((file, pool.submit(read_image, file, shapes)))
                 if len(window) >= ahead:
                     yield _next(window)
             while window:
@@ -128,15 +145,16 @@ def decode_ahead(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def read_image(file: ImageFile, shapes: Sequence[Shape]) -> Decoded | Unreadable:
+    """Read and decode an image; what is wrong with it is the answer, not an exception."""
+    try:
+        return decode_image(file.entry.read(MAX_IMAGE_BYTES), shapes)
+    except (OSError, ValueError, UserError) as error:
+        return Unreadable(file.path, str(error))
+
+
 def _next(
     window: collections.deque[tuple[ImageFile, Future[Decoded | Unreadable]]],
 ) -> tuple[ImageFile, Decoded | Unreadable]:
     file, future = window.popleft()
     return file, future.result()
-
-
-def _read(file: ImageFile, shapes: Sequence[Shape]) -> Decoded | Unreadable:
-    try:
-        return decode_image(file.entry.read(MAX_IMAGE_BYTES), shapes)
-    except (OSError, ValueError, UserError) as error:
-        return Unreadable(file.path, str(error))

@@ -78,13 +78,14 @@ class Ensemble:
             logits.append(predicted)
         return _mean(logits)
 
-    def send(self, images: Mapping[Shape, np.ndarray]) -> list[Sent]:
+    def send(self, images: Mapping[Shape, np.ndarray], size: int | None = None) -> list[Sent]:
         """Begin to score a batch in memory, without waiting; `fetch` waits.
 
         Args:
-            images: [N, S, S, 3] uint8 in the shape of each member, N at most `batch_size`.
+            images: [N, S, S, 3] uint8 in the shape of each member, N at most `size`.
+            size: see `Predictor.send`.
         """
-        return [self._predictor_of(each.run).send(each.variables, images[each.shape]) for each in self.members]
+        return [self._predictor_of(each.run).send(each.variables, images[each.shape], size) for each in self.members]
 
     def fetch(self, sent: Sequence[Sent]) -> np.ndarray:
         """Wait for a batch; return logits [N, 7], as `predict` does."""

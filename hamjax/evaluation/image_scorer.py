@@ -41,6 +41,7 @@ class ImageScorer:
         names: of the runs, as they were given.
         shapes: the images that the networks take, without repeats; the first run's is the first.
         batch_size: images that `send` takes, at most.
+        devices: that share a batch.
         temperature: of calibration, where the run's report fitted one for these predictions.
         operating_points: rows of the run's report for these predictions; empty where there are none.
         calibration: of prediction sets, where the run's report has one for these predictions.
@@ -55,6 +56,7 @@ class ImageScorer:
         self.names = [as_text(run.workdir) for run in self._ensemble.runs]
         self.shapes: list[Shape] = list(dict.fromkeys(member.shape for member in members))
         self.batch_size = self._ensemble.batch_size
+        self.devices: int = self._ensemble.runs[0].mesh.size
         reported = self._reported()
         self.temperature: float | None = reported.get("calibration", {}).get("temperature")
         self.operating_points: list[dict[str, Any]] = reported.get("operating_points", [])
@@ -63,10 +65,15 @@ class ImageScorer:
         self._likeness = [read_likeness(member.run.workdir, member.shape[0]) for member in members]
         self._parts = [_learned_from(run.workdir) for run in self._ensemble.runs]
 
-    def send(self, images: Sequence[Decoded]) -> Pending:
-        """Begin to score 1 to `batch_size` images, without waiting; `fetch` waits."""
+    def send(self, images: Sequence[Decoded], size: int | None = None) -> Pending:
+        """Begin to score images, without waiting; `fetch` waits.
+
+        Args:
+            images: 1 to `size`.
+            size: of the batch, a multiple of `devices`; each size is a program of its own. By default `batch_size`.
+        """
         stacked = {shape: np.stack([each.pixels[shape] for each in images]) for shape in self.shapes}
-        sent = self._ensemble.send(stacked)
+        sent = self._ensemble.send(stacked, size)
         # On the host, while the devices are busy.
         distances = [
             None if likeness is None else likeness.distances(measure(stacked[member.shape]))

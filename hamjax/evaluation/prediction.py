@@ -57,6 +57,14 @@ class Score:
 
 
 @dataclasses.dataclass(frozen=True)
+class Explained:
+    """What the networks say of an image, and why: its heat map [S, S] in [0, 1], if it was asked for."""
+
+    score: Score
+    heat: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Prediction:
     """One image and what the networks say of it.
 

@@ -82,16 +82,18 @@ class Predictor:
                 logits.append(fetch(in_flight.popleft()))
         return np.concatenate([*logits, *map(fetch, in_flight)])
 
-    def send(self, variables: Variables, images: np.ndarray) -> Sent:
+    def send(self, variables: Variables, images: np.ndarray, size: int | None = None) -> Sent:
         """Begin to predict images that are in memory, without waiting; `fetch` waits.
 
         Args:
             variables: `params` and `batch_stats`, on every device.
-            images: [N, S, S, 3] uint8, 1 to `batch_size`. Of several processes each would send its own part.
+            images: [N, S, S, 3] uint8, 1 to `size`. Of several processes each would send its own part.
+            size: of the batch that they are padded to, a multiple of the devices; `batch_size` by default.
         """
-        mask = np.arange(self.batch_size) < len(images)
+        size = size or self.batch_size
+        mask = np.arange(size) < len(images)
         # Padded by repeating real images: one shape, so one program.
-        padded = images[np.resize(np.arange(len(images)), self.batch_size)]
+        padded = images[np.resize(np.arange(len(images)), size)]
         batch = {"image": padded, "mask": mask.astype(np.float32)}
         return self._begin(variables, put_batch(batch, split_batch(self._mesh)))
 

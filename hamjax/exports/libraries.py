@@ -1,10 +1,9 @@
 """The libraries of the extra `export`, loaded when a format needs them."""
 
-import importlib
 import os
 from typing import Any
 
-from hamjax.runtime.errors import UserError
+from hamjax.runtime.extras import load_extra
 
 
 def load_library(name: str) -> Any:
@@ -16,10 +15,4 @@ def load_library(name: str) -> Any:
     if name == "keras":
         # Keras asks for TensorFlow unless told otherwise; whoever has set a backend keeps it.
         os.environ.setdefault("KERAS_BACKEND", "jax")
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(
-            f"{name}: expected this library of hamjax's extra `export`, got {error}; install the extra: "
-            'pip install "hamjax[export]", or in a clone pip install -e ".[export]"'
-        ) from error
+    return load_extra(name, "export")

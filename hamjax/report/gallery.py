@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 from hamjax.report.evidence import Exhibit
 
@@ -39,14 +41,28 @@ def draw(image: np.ndarray, heat: np.ndarray) -> bytes:
         axes.set_axis_off()
         if left:
             axes.imshow(image.mean(-1), cmap="gray", vmin=0, vmax=255)
-            # Clear without evidence, so that the lesion below stays visible; the root lifts middling evidence.
-            if not _is_flat(heat):  # one colour all over would look like evidence everywhere
-                axes.imshow(heat, cmap="viridis", vmin=0, vmax=1, alpha=0.8 * np.sqrt(heat))
+            axes.imshow(_coloured(heat))
         else:
             axes.imshow(image)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def overlay(heat: np.ndarray) -> bytes:
+    """Return a PNG [S, S] to be laid over the image: a heat map [S, S] in [0, 1] in colours that let it through."""
+    buffer = io.BytesIO()
+    imsave(buffer, _coloured(heat), format="png")
+    return buffer.getvalue()
+
+
+def _coloured(heat: np.ndarray) -> np.ndarray:
+    """Return a heat map in colours and opacity, [S, S, 4] in [0, 1]."""
+    colours = colormaps["viridis"](heat)
+    # Clear without evidence, so that the lesion below stays visible; the root lifts middling evidence. One colour all
+    # over would look like evidence everywhere.
+    colours[..., 3] = 0 if _is_flat(heat) else 0.8 * np.sqrt(heat)
+    return colours
 
 
 def _caption(error: Mapping[str, Any]) -> str:

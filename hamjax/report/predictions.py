@@ -52,10 +52,32 @@ def predictions_csv(predictions: Predictions) -> str:
 def predictions_json(predictions: Predictions) -> str:
     """Return the same as JSON: what predicted, `images`, and `unreadable`."""
     facts = predictions.facts
-    images = [_as_json(each, facts) for each in predictions.images]
+    images = [as_record(each, facts) for each in predictions.images]
     unreadable = [{"path": each.path, "reason": each.reason} for each in predictions.unreadable]
     record = {"classes": CLASSES, **facts, "images": images, "unreadable": unreadable}
     return json.dumps(record, indent=1, allow_nan=False) + "\n"
+
+
+def as_record(each: Prediction, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `predictions.json` says of an image."""
+    score = each.score
+    unlike = [
+        {"run": run["run"], "distance": distance, "threshold": run["unlike_threshold"], "unlike": answer}
+        for run, distance, answer in zip(facts["runs"], score.distances, score.unlike, strict=True)
+    ]
+    return {
+        "path": each.file.path,
+        "image_id": each.file.image_id,
+        "predicted": score.predicted,
+        "probabilities": _by_class(score.probabilities),
+        "calibrated": None if score.calibrated is None else _by_class(score.calibrated),
+        **{name: score.target(name) for name in TARGETS},
+        **{point_name(point): reaches(each, point) for point in facts["operating_points"]},
+        "margin": score.margin,
+        **{column: score.classes_in_set(kind) for kind, column in SET_COLUMNS.items()},
+        "unlike": unlike,
+        "notes": notes(each, facts),
+    }
 
 
 def unreadable_csv(predictions: Predictions) -> str:
@@ -96,27 +118,6 @@ def reaches(prediction: Prediction, point: Mapping[str, Any]) -> bool | None:
 def point_name(point: Mapping[str, Any]) -> str:
     """Return what the column of an operating point is called."""
     return f"{point['target']}_at_specificity_{point['specificity']:g}"
-
-
-def _as_json(each: Prediction, facts: Mapping[str, Any]) -> dict[str, Any]:
-    score = each.score
-    unlike = [
-        {"run": run["run"], "distance": distance, "threshold": run["unlike_threshold"], "unlike": answer}
-        for run, distance, answer in zip(facts["runs"], score.distances, score.unlike, strict=True)
-    ]
-    return {
-        "path": each.file.path,
-        "image_id": each.file.image_id,
-        "predicted": score.predicted,
-        "probabilities": _by_class(score.probabilities),
-        "calibrated": None if score.calibrated is None else _by_class(score.calibrated),
-        **{name: score.target(name) for name in TARGETS},
-        **{point_name(point): reaches(each, point) for point in facts["operating_points"]},
-        "margin": score.margin,
-        **{column: score.classes_in_set(kind) for kind, column in SET_COLUMNS.items()},
-        "unlike": unlike,
-        "notes": notes(each, facts),
-    }
 
 
 def _by_class(values: Iterable[float]) -> dict[str, float]:
