@@ -30,7 +30,7 @@ HOMES = {
     "ml_collections": {"config"},
     "absl": {"config"},
     "matplotlib": {"report"},
-    "markupsafe": {"report", "paper"},
+    "markupsafe": {"report", "paper", "commands/serving"},
     "clu": {"training"},
     "tensorboardX": {"training/run_directory"},
     "tensorflow": set(),
@@ -40,6 +40,10 @@ HOMES = {
     "onnxruntime": {"exports"},
     "safetensors": {"exports"},
     "flatbuffers": {"exports"},
+    "fastapi": {"commands/serving"},
+    "starlette": {"commands/serving"},
+    "pydantic": {"commands/serving"},
+    "uvicorn": {"commands"},
 }
 LONGEST_CHAIN, LOOP_IMPORTS, FILE_LINES, FUNCTION_LINES = 16, 16, 250, 60
 COMMENTS = 0.03  # of the lines

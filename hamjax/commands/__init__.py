@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "train a network, evaluate it and write the report; resume a run that was stopped",
     "evaluate": "evaluate runs on their own images, or on images from elsewhere",
     "predict": "predict images without labels: files, folders, zip archives",
+    "serve": "serve a network as a page for one image at a time, and as an API",
     "card": "write the model card of a finished run anew",
     "export": "write the network of a run as ONNX, StableHLO, Keras or safetensors",
     "compare": "test whether one of two runs is better than the other",
