@@ -1,4 +1,4 @@
-"""The scripts that measure predictions: unlike images are counted, and `predict` is timed beside `evaluate`."""
+"""The scripts that measure predictions: unlike images are counted, `predict` and `serve` are timed."""
 
 import json
 import os
@@ -50,3 +50,23 @@ def test_unlike_images_are_counted_by_what_a_run_keeps_and_by_the_last_stage(fin
     for shares in results.values():
         assert list(shares) == ["test images of the run", *KINDS]
         assert all(0 <= share <= 1 for share in shares.values())
+
+
+@pytest.mark.slow
+def test_a_served_network_answers_many_clients(finished: Path, tmp_path: Path) -> None:
+    words = (
+        "--workdir",
+        finished,
+        "--images",
+        "8",
+        "--clients",
+        "4",
+        "--seconds",
+        "3",
+        "--json",
+        tmp_path / "out.json",
+    )
+    results = _run("bench_serve.py", *words)
+    assert results["errors"] == 0
+    assert results["answered"] > 0
+    assert results["p50 seconds"] <= results["p95 seconds"]
