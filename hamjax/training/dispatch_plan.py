@@ -81,9 +81,9 @@ def _choose_sizes(lengths: Sequence[int], most: int) -> tuple[int, int]:
     short one does (a run of 89 steps cut off inside an epoch of 29, K = 16) is the long one less than K.
     """
 
-    def cost(pair: tuple[int, int]) -> tuple[int, int]:
+    def cost(pair: tuple[int, int]) -> tuple[float, float]:
         """Return the most dispatches of a length beyond ceil(length / K), and the short ones of all lengths."""
-        counts = [_divide(length, *pair) or (most**2, most**2) for length in lengths]
+        counts = [_divide(length, *pair) or (math.inf, math.inf) for length in lengths]
         excess = max(sum(count) + -length // most for count, length in zip(counts, lengths, strict=True))
         return excess, sum(short for _, short in counts)
 
