@@ -33,25 +33,31 @@ def _draw(rng: np.random.Generator, case: Any, channels: int, features: int) -> 
     return x, kernel, {"stride": stride, "pads": tuple((min(n // 2, padding),) * 2 for n in size)}
 
 
-def _near(found: jax.Array, expected: jax.Array) -> None:
-    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
-
-
 @pytest.mark.parametrize("case", MAPS + SMALL, ids=str)
 def test_a_convolution_and_its_gradients_are_laxs_in_every_form(
     float64: None, case: Any, rng: np.random.Generator
 ) -> None:
     x, kernel, alike = _draw(rng, case, 3, 4)
-    y, pullback = jax.vjp(functools.partial(lax_forms.convolve, **alike), x, kernel)
-    ours, our_pullback = jax.vjp(functools.partial(convolve, **alike), x, kernel)
-    dy = jnp.asarray(rng.normal(size=y.shape))
-    dx, dkernel = pullback(dy)
-    for found, expected in zip((ours, *our_pullback(dy)), (y, dx, dkernel), strict=True):
-        _near(found, expected)
-    # Also where `convolve` takes another.
-    _near(small_maps.convolve_by_columns(x, kernel, **alike), y)
-    _near(small_maps.input_gradient_by_columns(dy, kernel, shape=x.shape, **alike), dx)
-    _near(small_maps.kernel_gradient_by_columns(x, dy, shape=kernel.shape, **alike), dkernel)
+    dy = jnp.asarray(rng.normal(size=jax.eval_shape(functools.partial(lax_forms.convolve, **alike), x, kernel).shape))
+
+    @jax.jit  # operation by operation, many more programs would be compiled
+    def run(x: jax.Array, kernel: jax.Array, dy: jax.Array) -> list[tuple[jax.Array, ...]]:
+        found = []
+        for form in (lax_forms.convolve, convolve):
+            y, pullback = jax.vjp(functools.partial(form, **alike), x, kernel)
+            found.append((y, *pullback(dy)))
+        # Also where `convolve` takes another.
+        by_columns = (
+            small_maps.convolve_by_columns(x, kernel, **alike),
+            small_maps.input_gradient_by_columns(dy, kernel, shape=x.shape, **alike),
+            small_maps.kernel_gradient_by_columns(x, dy, shape=kernel.shape, **alike),
+        )
+        return [*found, by_columns]
+
+    laxs, *others = run(x, kernel, dy)
+    for each in others:
+        for found, expected in zip(each, laxs, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("case", MAPS + SMALL, ids=str)
