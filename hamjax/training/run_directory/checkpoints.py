@@ -1,13 +1,11 @@
 """Checkpoints: the last ones to resume from, and the best on validation.
 
-A checkpoint is the train state and a small JSON (`host`) with what lives outside the
-device: the schedule, the best result so far, the identity of the run. Orbax writes under a
-temporary name and renames at the end, so a checkpoint is there whole or not at all.
+A checkpoint is the train state and a small JSON (`host`) with what lives outside the device: the schedule, the best
+result so far, the identity of the run. Orbax writes under a temporary name and renames at the end, so a checkpoint is
+there whole or not at all. It is written once: the best checkpoint is a second name of one of the last (see `best`).
 
-A state is written once: the best checkpoint is a second name of one of the last ones (see `best`).
-
-All processes of a run write their part, and wait for each other in doing so. Each reads the whole by itself, so any
-number of processes and devices can resume from it, and a process that cannot read keeps no other waiting.
+The first process writes, and all wait for each other in doing so. Each reads the whole by itself, so any number of
+processes and devices can resume from it, and a process that cannot read keeps no other waiting.
 """
 
 import contextlib
@@ -25,7 +23,7 @@ from hamjax.runtime.errors import UserError, name_some
 from hamjax.runtime.paths import plain_path
 from hamjax.runtime.quiet import quiet_orbax
 from hamjax.training.run_directory.best import TRASH, link_newest, steps_in
-from hamjax.training.run_directory.checksums import CHECKSUMS, SEAL, checksums, sealed
+from hamjax.training.run_directory.checksums import CHECKSUMS, SEAL, checksums, on_host, sealed
 
 # What orbax, tensorstore and json raise on files that are damaged, or that we did not write.
 DAMAGE = (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
@@ -79,8 +77,10 @@ class Checkpoints:
 
         A checkpoint of this step that a killed run left is replaced.
         """
-        noted = {"identity": self._identity, CHECKSUMS: checksums(state), **host}
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), host=ocp.args.JsonSave(sealed(noted)))
+        # Of an array on 8 devices orbax would save 8 slices, and compile a program for each shape of them.
+        here = on_host(state)
+        noted = {"identity": self._identity, CHECKSUMS: checksums(here), **host}
+        items = ocp.args.Composite(state=ocp.args.StandardSave(here), host=ocp.args.JsonSave(sealed(noted)))
         with self._writing():
             # Orbax would make a vanished folder anew, and the run would continue without what it had saved.
             if gone := self._gone():

@@ -12,13 +12,17 @@ SEAL = "sha256"  # of the rest of `host`, in it
 CHECKSUMS = "crc32"  # of the arrays, in `host`
 
 
-def checksums(state: Any) -> dict[str, int]:
-    """Return the CRC-32 of every array of a state that is alike on all devices, by its path in the tree."""
-    paths, leaves = zip(*jax.tree_util.tree_leaves_with_path(state), strict=True)
+def on_host(state: Any) -> Any:
+    """Return a state that is alike on all devices, as numpy arrays."""
+    own = jax.tree.map(lambda leaf: leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf, state)
     # Fetched together: one by one, each of DenseNet201's 1,621 arrays would wait for its own transfer.
-    arrays = jax.device_get([leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf for leaf in leaves])
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path in paths]
-    return {name: _crc(array) for name, array in zip(names, arrays, strict=True)}
+    return jax.device_get(own)
+
+
+def checksums(state: Any) -> dict[str, int]:
+    """Return the CRC-32 of every numpy array of a state, by its path in the tree."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): _crc(leaf) for path, leaf in leaves}
 
 
 def _crc(array: Any) -> int:
