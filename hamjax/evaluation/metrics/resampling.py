@@ -25,9 +25,11 @@ class ClusterBootstrap:
         self._starts = np.searchsorted(self.cluster[self._order], np.arange(self.clusters))
         # Drawn once and kept as counts: every figure is then resampled by the same draws, with one matrix product.
         drawn = self._rng.integers(self.clusters, size=(resamples, self.clusters), dtype=np.int32)
-        self.counts = np.stack([np.bincount(row, minlength=self.clusters) for row in drawn], dtype=np.float32)
         # In front of them the data as they are: the first of whatever is summed is the estimate itself.
-        self._weights = np.vstack([np.ones((1, self.clusters), np.float32), self.counts])
+        self._weights = np.ones((1 + resamples, self.clusters), np.float32)
+        self.counts = self._weights[1:]
+        for counts, row in zip(self.counts, drawn, strict=True):
+            counts[:] = np.bincount(row, minlength=self.clusters)
         self.level = level
 
     def within(self, values: np.ndarray) -> np.ndarray:
