@@ -130,15 +130,15 @@ def predict_with_one_checkpoint(folder: Path) -> None:
 
 
 def main(task: str, folder: Path, meeting: str) -> None:
-    """Do a task in every process."""
+    """Do a task in every process: `both` data types, the `whole` of float64 alone, or `resume` that."""
     connect(meeting.partition("=")[2])
     mock.patch.object(training_run, "_report").start()
-    if task == "whole":
+    if task == "both":
         train_and_count(folder, "float32")
         predict_with_one_checkpoint(folder)
     with jax.enable_x64(True):
         train_and_count(folder, "float64")
-        if task == "whole":
+        if task != "resume":
             for groups in (1, 4):
                 train_small_densenet(folder, groups)
 
