@@ -20,6 +20,7 @@ from hamjax.runtime.errors import DivergedError, PreemptedError, UserError
 from hamjax.training.run_directory import lock
 from hamjax.training.run_directory.checkpoints import sealed
 from hamjax.training.run_directory.metrics_log import read_records
+from tests.helpers import program
 from tests.helpers.started import comparable, sigterm_at
 
 Tiny = Callable[..., Config]
@@ -165,32 +166,27 @@ def test_a_collapsed_run_raises_its_alarm(tiny: Tiny, tmp_path: Path) -> None:
     assert '<body><section class="alarms"' in (tmp_path / "run" / "report" / "index.html").read_text()
 
 
-@pytest.mark.parametrize(("per_dispatch", "windows"), [(1, [5, 10, 15, 20, 23]), (4, [7, 11, 15, 23])])
-def test_windows_end_at_the_first_end_of_a_dispatch(
-    tiny: Tiny, tmp_path: Path, per_dispatch: int, windows: list[int]
-) -> None:
-    config = tiny(train__epochs=1, train__steps_per_dispatch=per_dispatch)
+def _windows(workdir: Path) -> list[int]:
+    return [line["step"] for line in read_records(workdir / "metrics.jsonl") if "train/loss" in line]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_windows_end_at_the_first_end_of_a_dispatch(finished: Path, tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(train__epochs=1, train__steps_per_dispatch=2)  # of 1, 2, 2, ... steps
     result = hamjax.train(config, tmp_path / "run")
     assert result is not None
     assert int(result.state.step) == EPOCH
-    steps = [line["step"] for line in read_records(tmp_path / "run" / "metrics.jsonl") if "train/loss" in line]
-    assert steps == windows
+    assert _windows(tmp_path / "run") == [5, 11, 15, 21, 23]
+    assert _windows(finished) == [5, 10, 15, 20, 23, 25, 30, 35, 40, 45, 46]
 
 
 # The commands, as a user gives them.
 
 
-def _evaluate(workdir: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    words = ("--workdir", str(workdir), "--out", str(out), *more)
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
-    return subprocess.run(
-        [sys.executable, "scripts/evaluate_checkpoint.py", *words],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, env=environment,
-    )  # fmt: skip
-
-
 def test_evaluating_a_checkpoint_reproduces_the_report(finished: Path, unreported: Path, tmp_path: Path) -> None:
-    done = _evaluate(unreported, tmp_path / "out")
+    command = [sys.executable, "scripts/evaluate_checkpoint.py", "--workdir", unreported, "--out", tmp_path / "out"]
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     for name in ("test.json", "predictions_test.csv"):
         assert (tmp_path / "out" / name).read_text() == (finished / "report" / name).read_text()
@@ -236,11 +232,11 @@ def _no_run(workdir: Path) -> None:
      (_no_run, "expected a run directory")],
 )  # fmt: skip
 def test_a_bad_checkpoint_is_refused(
-    finished: Path, tmp_path: Path, damage: Callable[[Path], None], message: str
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], message: str
 ) -> None:
     workdir = Path(shutil.copytree(finished, tmp_path / "run"))
     damage(workdir)
-    done = _evaluate(workdir, tmp_path / "out")
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert program.run("evaluate", "--workdir", workdir, "--out", tmp_path / "out") == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert "Traceback" not in errors
