@@ -11,7 +11,7 @@ from bench.study import collect, describe
 from hamjax.config.command_line import parse
 from hamjax.evaluation.metrics.comparison import compare
 
-RUNS = dict.fromkeys(("first", "second", "to come"), ("quickstart",))
+RUNS: dict[str, tuple[str, ...]] = dict.fromkeys(("first", "second", "to come"), ("quickstart",))
 
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
