@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 
 from hamjax import load_pretrained
-from hamjax.models.initialization import init_variables
 from hamjax.models.pretrained import read_tensors
 from hamjax.models.pretrained.hdf5 import CONVOLUTION, NORM, read_models
 from hamjax.models.pretrained.key_maps import LAYER_COUNTS
-from hamjax.models.registry import create_model
 from hamjax.runtime.errors import UserError
 from tests.helpers import keras_networks
+from tests.helpers.blank import blank
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
 
@@ -35,10 +34,6 @@ def _save(model: Any, path: Path) -> Path:
     else:
         keras_networks.save_legacy(model, path)
     return path
-
-
-def _blank(name: str) -> Any:
-    return init_variables(create_model(name), image_size=96, seed=0)
 
 
 def _head(features: Any) -> list[Any]:
@@ -67,9 +62,16 @@ def resnet() -> Any:
     return keras_networks.make_network("resnet50")
 
 
+@pytest.fixture(scope="module")
+def inception() -> Any:
+    network = keras_networks.make_network("inceptionv3")
+    for layer in network.layers[:249]:  # as in Keras's own guide; its weights then come last
+        layer.trainable = False
+    return network
+
+
 def _require_equal(name: str, path: Path, keras_files: Files) -> None:
-    blank = _blank(name)
-    found, expected = (load_pretrained(name, blank, p) for p in (path, keras_files(name) / "notop.h5"))
+    found, expected = (load_pretrained(name, blank(name), p) for p in (path, keras_files(name) / "notop.h5"))
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
@@ -82,11 +84,10 @@ def test_the_backbone_is_found_inside(
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_inception_is_found_in_a_model_that_is_partly_frozen(keras_files: Files, tmp_path: Path, form: str) -> None:
-    network = keras_networks.make_network("inceptionv3")
-    for layer in network.layers[:249]:  # as in Keras's own guide; its weights then come last
-        layer.trainable = False
-    _require_equal("inceptionv3", _save(_sequential(network), tmp_path / f"model.{form}"), keras_files)
+def test_inception_is_found_in_a_model_that_is_partly_frozen(
+    inception: Any, keras_files: Files, tmp_path: Path, form: str
+) -> None:
+    _require_equal("inceptionv3", _save(_sequential(inception), tmp_path / f"model.{form}"), keras_files)
 
 
 def test_a_compiled_model_has_more_than_weights(resnet: Any, keras_files: Files, tmp_path: Path) -> None:
@@ -107,12 +108,12 @@ def test_another_model_is_named(tmp_path: Path, form: str) -> None:
     layers = [keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(7)]
     path = _save(keras.Sequential([keras.Input((8, 8, 3)), *layers], name="tiny"), tmp_path / f"model.{form}")
     with pytest.raises(UserError, match=r"got those of (tiny|a model without a name) \(1 convolution, 1 dense layer\)"):
-        load_pretrained("resnet50", _blank("resnet50"), path)
+        load_pretrained("resnet50", blank("resnet50"), path)
 
 
 def test_another_of_the_networks_is_named(keras_files: Files) -> None:
     with pytest.raises(UserError, match="expected weights of resnet50, got those of densenet201;"):
-        load_pretrained("resnet50", _blank("resnet50"), keras_files("densenet201") / "notop.h5")
+        load_pretrained("resnet50", blank("resnet50"), keras_files("densenet201") / "notop.h5")
 
 
 def test_two_of_the_network_are_refused(resnet: Any, keras_files: Files, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from hamjax.training.metrics import empty_metrics
 from hamjax.training.optimizers import make_optimizer
 from hamjax.training.state import create_train_state
 from hamjax.training.step import StepSettings, make_train_step
+from tests.helpers.blank import blank
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
 
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("quick_compiler")
      ("inceptionv3", 23_912_231, 23_875_751), ("densenet201", 20_300_359, 20_069_255)],
 )  # fmt: skip
 def test_parameter_counts_are_the_papers(name: str, total: int, trainable: int) -> None:
-    variables = init_variables(create_model(name), image_size=224, seed=0)
+    variables = blank(name, image_size=224)
     assert count_parameters(variables) == total
     assert count_parameters(variables["params"]) == trainable
 
@@ -40,7 +41,7 @@ def test_parameter_counts_are_the_papers(name: str, total: int, trainable: int) 
     ("name", "total"), [("resnet50", 23_587_712), ("inceptionv3", 21_802_784), ("densenet201", 18_321_984)]
 )
 def test_backbones_count_as_keras_without_top(name: str, total: int) -> None:
-    variables = init_variables(create_model(name), image_size=224, seed=0)
+    variables = blank(name, image_size=224)
     backbone = [variables[kind]["backbone"] for kind in ("params", "batch_stats")]
     assert sum(map(count_parameters, backbone)) == total
 
@@ -163,7 +164,7 @@ LAST_MAPS = {"resnet50": (7, 2048), "inceptionv3": (5, 2048), "densenet201": (7,
 @pytest.mark.parametrize("name", STAGES)
 def test_stages_are_named_in_order(name: str) -> None:
     model = create_model(name)
-    variables = jax.eval_shape(lambda: init_variables(model, image_size=224, seed=0))
+    variables = blank(name, image_size=224)
     image = jax.ShapeDtypeStruct((2, 224, 224, 3), jnp.float32)
     order: list[str] = []
 

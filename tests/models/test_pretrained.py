@@ -15,11 +15,10 @@ import pytest
 from flax import traverse_util
 
 from hamjax import load_pretrained
-from hamjax.models.initialization import init_variables
 from hamjax.models.pretrained import read_tensors, save_weights, store
-from hamjax.models.registry import create_model
 from hamjax.runtime.errors import UserError
 from tests.helpers import keras_networks
+from tests.helpers.blank import blank
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
 
@@ -28,7 +27,7 @@ Files = Callable[[str], Path]
 
 @pytest.fixture(scope="module")
 def resnet() -> Any:
-    return init_variables(create_model("resnet50"), image_size=96, seed=0)
+    return blank("resnet50")
 
 
 @pytest.fixture
@@ -59,9 +58,10 @@ def test_another_networks_file_is_refused(keras_files: Files, resnet: Any, other
 
 
 def test_inception_refuses_another_networks_file(keras_files: Files) -> None:
-    variables = init_variables(create_model("inceptionv3"), image_size=96, seed=0)
     path = keras_files("resnet50") / "notop.h5"
-    assert "expected weights of inceptionv3, got those of resnet50" in _refusal(variables, path, "inceptionv3")
+    assert "expected weights of inceptionv3, got those of resnet50" in _refusal(
+        blank("inceptionv3"), path, "inceptionv3"
+    )
 
 
 def test_a_pipe_is_refused_before_it_is_read(resnet: Any, tmp_path: Path) -> None:
@@ -111,8 +111,7 @@ def test_one_layer_too_many_by_position_is_named(keras_files: Files, tmp_path: P
     path = Path(shutil.copy(keras_files("inceptionv3") / "notop.weights.h5", tmp_path / "more.weights.h5"))
     with h5py.File(path, "r+") as file:
         file.create_dataset("layers/conv2d_94/vars/0", data=np.zeros((1, 1, 3, 3), np.float32))
-    variables = init_variables(create_model("inceptionv3"), image_size=96, seed=0)
-    message = _refusal(variables, path, "inceptionv3")
+    message = _refusal(blank("inceptionv3"), path, "inceptionv3")
     assert "(convolution, number " in message
     assert message.count("\n") == 1
 
@@ -174,18 +173,16 @@ def test_no_file_and_no_network_are_said(tmp_path: Path, resnet: Any) -> None:
 
 
 def test_an_imagenet_head_needs_a_file_with_a_top(keras_files: Files) -> None:
-    variables = init_variables(create_model("resnet50", head="imagenet"), image_size=96, seed=0)
-    message = _refusal(variables, keras_files("resnet50") / "notop.h5")
+    message = _refusal(blank("resnet50", head="imagenet"), keras_files("resnet50") / "notop.h5")
     assert "missing: params/head/predictions/kernel (2048, 1000)" in message
 
 
 @pytest.mark.parametrize("head", ["paper", "imagenet"])
 def test_converted_weights_come_back(keras_files: Files, tmp_path: Path, head: str) -> None:
-    blank = init_variables(create_model("resnet50", head=head), image_size=96, seed=1)
     source = keras_files("resnet50") / "top.h5"
-    variables = load_pretrained("resnet50", blank, source)
+    variables = load_pretrained("resnet50", blank("resnet50", head=head), source)
     save_weights(tmp_path / "new" / "resnet50.npz", "resnet50", variables, source=str(source))
-    again = load_pretrained("resnet50", blank, tmp_path / "new" / "resnet50.npz")
+    again = load_pretrained("resnet50", blank("resnet50", head=head), tmp_path / "new" / "resnet50.npz")
     jax.tree.map(np.testing.assert_array_equal, again, variables)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["resnet50.npz"]
 

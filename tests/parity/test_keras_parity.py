@@ -13,11 +13,10 @@ import pytest
 from flax import linen as nn
 
 from hamjax.models import densenet, inception, resnet
-from hamjax.models.initialization import init_variables
 from hamjax.models.layers.convolution import Conv
 from hamjax.models.layers.normalization import BatchNorm
-from hamjax.models.registry import create_model
 from tests.helpers import keras_networks
+from tests.helpers.blank import blank
 from tests.helpers.keras_networks import ORIGINALS, STAGES
 from tests.parity.loading import load_network
 
@@ -79,7 +78,7 @@ def test_every_layout_holds_the_same(keras_files: Files, name: str) -> None:
 
 @pytest.mark.parametrize("name", ORIGINALS)
 def test_the_head_is_left_as_it_was(keras_files: Files, name: str) -> None:
-    before = init_variables(create_model(name), image_size=96, seed=0)
+    before = blank(name)
     _, after = load_network(name, keras_files(name) / "top.h5")
     for kind in ("params", "batch_stats"):
         jax.tree.map(np.testing.assert_array_equal, before[kind]["head"], after[kind]["head"])
