@@ -103,7 +103,8 @@ def test_a_map_of_fewer_than_4x4_places_gives_way_to_an_earlier_one(
         explained = explained_stage(stages, model.LAST_MAP)
         found.append((explained, stages[explained].shape[1]))
 
-    jax.eval_shape(look, init_variables(model, image_size=size, seed=0), jnp.zeros((1, size, size, 3)))
+    images = jnp.zeros((1, size, size, 3))
+    jax.eval_shape(look, jax.eval_shape(model.init, jax.random.key(0), images), images)
     assert found == [(stage, side)]
 
 
