@@ -34,13 +34,18 @@ def run(path: Path, images: np.ndarray, network: TrainedNetwork) -> np.ndarray:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave out what jax2onnx says of operations that a newer JAX has moved, which no network here has."""
-    logger = logging.getLogger("jax2onnx")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Leave out what jax2onnx says of operations that a newer JAX has moved, and of types that its file does without.
+
+    Neither says anything of the networks here, and what is written is compared with the run.
+    """
+    loggers = [logging.getLogger(name) for name in ("jax2onnx", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

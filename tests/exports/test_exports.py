@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import os
 import re
 import subprocess
@@ -118,11 +119,14 @@ def _require_equal_elsewhere(workdir: Path, format: str, folder: Path) -> dict[s
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_another_program_gives_the_probabilities_of_the_run(cnn: Path, format: str, tmp_path: Path) -> None:
+def test_another_program_gives_the_probabilities_of_the_run(
+    cnn: Path, format: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     facts = _require_equal_elsewhere(cnn, format, tmp_path)
     if format in ("onnx", "safetensors"):
         facts = {name: fact if name in ("network", "made_by") else json.loads(fact) for name, fact in facts.items()
                  if name in ("network", "made_by", "classes", "image_size", "config", "checkpoint")}  # fmt: skip
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert facts["classes"] == list(CLASSES)
     assert (facts["network"], facts["image_size"]) == ("cnn", 4)
     assert facts["made_by"] == f"hamjax {hamjax.__version__}"
