@@ -17,8 +17,8 @@ from hamjax.runtime.download import user_cache
 NO_CONVOLUTIONS = ",".join(f"LIBRARY_FUSION_TYPE_{kind}" for kind in ("REDUCE", "INDIVIDUAL_DOT"))
 FOR_ALL: dict[str, dict[str, str]] = {"cpu": {"xla_cpu_experimental_ynn_fusion_type": NO_CONVOLUTIONS}}
 FASTER: dict[tuple[str, str], dict[str, str]] = {
-    # 5,000 kernels, most of them tiny: LLVM's highest level takes longer over them and makes them no faster
-    # (scripts/results/startup.json; step_densenet201_64px_batch16.json has the step at either level).
+    # 5,000 kernels, most of them tiny: LLVM's highest level takes longer over them (scripts/results/startup.json) and
+    # makes them no faster.
     ("cpu", "densenet201"): {"xla_backend_optimization_level": "1"},
 }
 
