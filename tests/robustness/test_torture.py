@@ -9,8 +9,10 @@ from tests.torture.__main__ import describe
 from tests.torture.observer import PHASES
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("processes", "wanted", "per_phase"), [(2, 6, 1), (1, 4, 0)])
+@pytest.mark.parametrize(
+    ("processes", "wanted", "per_phase"),
+    [pytest.param(2, 6, 1, marks=pytest.mark.slow), pytest.param(1, 4, 0, marks=pytest.mark.long)],
+)
 def test_a_run_killed_at_random_ends_as_one_left_alone(
     tmp_path: Path, processes: int, wanted: int, per_phase: int
 ) -> None:
