@@ -76,7 +76,9 @@ def _run(args: argparse.Namespace, study: Study, names: Sequence[str]) -> None:
     settings = {"question": study.question, "weights": args.weights_note,
                 "common": study.common, "runs": study.runs}  # fmt: skip
     for name in names:
-        subprocess.run([sys.executable, "-m", "hamjax.main", *words[name]], check=True)
+        status = subprocess.run([sys.executable, "-m", "hamjax.main", *words[name]], check=False).returncode
+        if status:
+            sys.exit(status)  # it has said why; after a signal the same command resumes
         write_result(args.json, settings, collect(study, args.workdir, predict))
     results = collect(study, args.workdir, predict)
     if study.probes:
