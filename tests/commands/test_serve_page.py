@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from hamjax.commands.serving import guard
 from hamjax.evaluation.predict import predict
-from tests.helpers.served import encoded, serving, write_reported_run
+from tests.helpers.served import encoded, write_reported_run
 from tests.helpers.untrained_run import varied_images
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("quick_compiler")]
@@ -32,12 +32,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("served") / "run"
     write_reported_run(workdir, size=32)
     return workdir
-
-
-@pytest.fixture(scope="module")
-def url(run: Path) -> Iterator[str]:
-    with serving(run) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

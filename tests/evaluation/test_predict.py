@@ -204,26 +204,6 @@ def test_images_that_were_learned_from_are_noted(finished: Path, tmp_path: Path)
     assert "fair" not in noted[split["test"]]
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("gone.jpg",), "gone.jpg: expected an image, a folder or a zip archive, got nothing"),
-        (("text.jpg",), "expected images that can be read, got none: "),
-        (("text.jpg", "--order", "fear"), "invalid choice: 'fear'"),
-        (("text.jpg", "--gallery", "-1"), "--gallery: invalid"),
-    ],
-)
-def test_the_command_refuses_with_status_2(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    words: tuple[str, ...], message: str,
-) -> None:  # fmt: skip
-    (tmp_path / "text.jpg").write_text("no image")
-    monkeypatch.chdir(tmp_path)
-    assert program.run("predict", "--workdir", finished, "--out", "out", *words) == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
 def test_names_cannot_be_formulas_of_a_spreadsheet(finished: Path, tmp_path: Path, monkeypatch: Any) -> None:
     Image.new("RGB", (20, 20)).save(tmp_path / "=1+1.png")
     monkeypatch.chdir(tmp_path)

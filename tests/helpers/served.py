@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import requests
 import uvicorn
 from PIL import Image
 
@@ -67,3 +68,8 @@ def encoded(pixels: np.ndarray, kind: str = "png", **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def post(url: str, *files: tuple[str, bytes], **options: Any) -> requests.Response:
+    """Send files to be predicted."""
+    return requests.post(f"{url}/v1/predict", files=[("images", file) for file in files], timeout=60, **options)
