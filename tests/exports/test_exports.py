@@ -134,9 +134,18 @@ def test_another_program_gives_the_probabilities_of_the_run(
     assert facts["checkpoint"] == {"name": "last", "step": 1}
 
 
+# Of the published networks' own are Keras's layers and the many operations in ONNX; the other two formats take any
+# network as they take the CNN.
+LARGER = ("inceptionv3", "densenet201")
+OWN = [
+    *(("resnet50", format, pytest.mark.slow) for format in ("keras", "onnx")),
+    *(("resnet50", format, pytest.mark.long) for format in ("stablehlo", "safetensors")),
+    *((model, format, pytest.mark.long) for model in LARGER for format in FORMATS),
+]
+
+
 # Each with the pixel scale of its ImageNet weights, so that all scales are written.
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("model", PUBLISHED)
+@pytest.mark.parametrize(("model", "format"), [pytest.param(*words, marks=mark) for *words, mark in OWN])
 def test_another_program_gives_the_probabilities_of_a_published_network(
     run_of: RunOf, model: str, format: str, tmp_path: Path
 ) -> None:

@@ -1,6 +1,5 @@
 """One training step of each published network is Keras's, number by number."""
 
-import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -12,26 +11,23 @@ import keras
 import numpy as np
 import pytest
 from flax import traverse_util
-from keras.src.applications import densenet
 from keras.src.backend.jax import trainer
 
-from hamjax.models.classifier import Classifier
-from hamjax.models.densenet import DenseNet
 from hamjax.models.initialization import init_variables
 from hamjax.models.layers import normalization
 from hamjax.models.pretrained import load_pretrained, read_tensors
-from hamjax.models.registry import MODEL_SPECS, create_model
+from hamjax.models.registry import create_model
 from hamjax.training.losses import Loss
 from hamjax.training.metrics import empty_metrics
 from hamjax.training.optimizers import make_optimizer
 from hamjax.training.state import TrainState, create_train_state
 from hamjax.training.step import StepSettings, make_train_step
-from tests.helpers.keras_networks import ORIGINALS, make_network
+from tests.helpers.keras_networks import make_network
+from tests.helpers.short_networks import shorten
 
 WEIGHTS = np.array([1.55, 1.6, 1.68, 1.5, 1.52, 0.31, 1.4])  # like those of S5
 RATE, SIZE = 1e-4, 96
 QUICK = {"xla_backend_optimization_level": 1}  # at 0 float64 convolutions take longer than is saved in compiling
-FEW = (2, 3, 2, 2)  # dense layers a block, where DenseNet201 has 6, 12, 48 and 32
 Flat = dict[str, np.ndarray]
 
 
@@ -79,28 +75,20 @@ def _assert_close(ours: Flat, theirs: Flat, what: str) -> None:
         assert error <= 1e-6 * np.abs(expected).max() + 1e-9, f"{what} of {path}: {error}"
 
 
-def _shorten(patch: pytest.MonkeyPatch) -> None:
-    """Leave DenseNet201 every kind of layer that it has, and few of each, in Keras and here."""
-    patch.setitem(ORIGINALS, "densenet201", functools.partial(densenet.DenseNet, FEW))
-    build = functools.partial(Classifier, functools.partial(DenseNet, FEW))
-    patch.setitem(MODEL_SPECS, "densenet201", dataclasses.replace(MODEL_SPECS["densenet201"], build=build))
-
-
-# Two minutes go into compiling the whole of DenseNet201; that its many layers follow each other as Keras's do, the
-# outputs of its stages show too.
+# InceptionV3 has no short form in Keras. Its layers are those of the other two; the outputs of its stages are compared
+# in tests that are run more often.
 @pytest.mark.parametrize(
     ("name", "short"),
     [
-        *(pytest.param(name, False, marks=pytest.mark.slow) for name in ("resnet50", "inceptionv3")),
-        pytest.param("densenet201", True, marks=pytest.mark.slow),
-        pytest.param("densenet201", False, marks=pytest.mark.long),
+        *(pytest.param(name, True, marks=pytest.mark.slow) for name in ("resnet50", "densenet201")),
+        *(pytest.param(name, False, marks=pytest.mark.long) for name in ("resnet50", "inceptionv3", "densenet201")),
     ],
 )
 def test_a_training_step_is_keras(
     float64: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, short: bool
 ) -> None:
     if short:
-        _shorten(monkeypatch)
+        shorten(monkeypatch, name)
     rng = np.random.default_rng(3)
     images, labels = rng.integers(0, 256, (4, SIZE, SIZE, 3), dtype=np.uint8), np.array([0, 5, 6, 5], np.int32)
     complete, backbone = _paper_network(name)

@@ -20,9 +20,11 @@ from hamjax.training.metrics import empty_metrics
 from hamjax.training.setup import experiment as experiment_room
 from hamjax.training.setup.experiment import Experiment, build_experiment
 from hamjax.training.state import TrainState, create_train_state
+from tests.helpers.short_networks import shorten
 
 PLATFORMS = ("tpu", "cuda")
-NETWORKS = ["cnn", "resnet50", "inceptionv3", pytest.param("densenet201", marks=pytest.mark.slow)]
+NETWORKS = [("cnn", False), ("resnet50", False), ("inceptionv3", False), ("densenet201", True),
+            pytest.param("densenet201", False, marks=pytest.mark.long)]  # fmt: skip
 BATCH = 64
 Build = Callable[..., Experiment]
 
@@ -91,8 +93,12 @@ def _kernels(experiment: Experiment) -> int:
     return sum(len(shape) == 4 and shape[:2] != (1, 1) for shape in shapes)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_train_step_lowers_as_an_accelerator_takes_it(build: Build, on_accelerator: None, name: str) -> None:
+@pytest.mark.parametrize(("name", "short"), NETWORKS)
+def test_the_train_step_lowers_as_an_accelerator_takes_it(
+    build: Build, on_accelerator: None, monkeypatch: pytest.MonkeyPatch, name: str, short: bool
+) -> None:
+    if short:
+        shorten(monkeypatch, name)
     experiment = build(name)
     exported = _lower_train_step(experiment, PLATFORMS)
     assert exported.nr_devices == jax.device_count() == 8
@@ -116,8 +122,12 @@ def test_only_a_cpu_takes_small_maps_as_products(build: Build, on_accelerator: N
     assert len(_results(module, "convolution")) == 3 * 2 - 1
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_evaluation_lowers(build: Build, on_accelerator: None, name: str) -> None:
+@pytest.mark.parametrize(("name", "short"), NETWORKS)
+def test_the_evaluation_lowers(
+    build: Build, on_accelerator: None, monkeypatch: pytest.MonkeyPatch, name: str, short: bool
+) -> None:
+    if short:
+        shorten(monkeypatch, name)
     experiment = build(name)
     size, state = experiment.config.data.image_size, _state(experiment)
     image = jax.ShapeDtypeStruct((BATCH, size, size, 3), jnp.uint8, sharding=split_batch(experiment.mesh))
