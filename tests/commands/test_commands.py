@@ -14,6 +14,7 @@ from hamjax.runtime.errors import UserError
 from hamjax.runtime.preemption import StopRequest
 from hamjax.training.run_directory import lock
 from tests.conftest import read_rows
+from tests.helpers import program
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +36,6 @@ def _command(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
         (["--config", "configs/cnn_s2.py", "extra"], "extra"),
         (["--config", "configs/cnn_s2.py"], "--download"),
         (["--config", "configs/cnn_s2.py", "--config.data.source_dir=nowhere"], "nowhere"),
-        (["--config", "configs/densenet_s5.py"], "model.weights=random"),
     ],
 )
 def test_the_command_line_refuses_with_status_2(tmp_path: Path, words: list[str], message: str) -> None:
@@ -44,6 +44,15 @@ def test_the_command_line_refuses_with_status_2(tmp_path: Path, words: list[str]
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_weights_or_a_network_the_command_line_names_random_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hamjax.runtime.download.time.sleep", lambda seconds: None)
+    assert program.run("train", "--config", "densenet_s5") == 2
+    assert "--config.model.weights=random" in capsys.readouterr().err
 
 
 def test_preparing_refuses_with_status_2(copy: Path, tmp_path: Path) -> None:

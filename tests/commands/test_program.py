@@ -75,11 +75,6 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"hamjax {hamjax.__version__}\n"
 
 
-def test_networks_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert program.run("networks") == 0
-    assert "25,756,711" in capsys.readouterr().out  # the CNN's parameters in the paper's Table 2
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -63,7 +63,7 @@ def source(copy: Path, kind: str) -> Path:
     return copy
 
 
-@pytest.mark.usefixtures("undrawn", "quick_compiler")
+@pytest.mark.usefixtures("quick_compiler")
 def test_nothing_claims_that_lesions_are_apart(
     source: Path, kind: str, tiny: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

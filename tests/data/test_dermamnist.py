@@ -101,7 +101,7 @@ def test_other_sources_have_no_parts_of_their_own() -> None:
         make_split(SyntheticSource(300).metadata, "source")
 
 
-@pytest.mark.usefixtures("undrawn", "quick_compiler")
+@pytest.mark.usefixtures("quick_compiler")
 def test_a_run_on_it_claims_nothing_about_lesions(
     tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,8 @@ from hamjax.training.state import TrainState, create_train_state
 from tests.helpers.short_networks import shorten
 
 PLATFORMS = ("tpu", "cuda")
-NETWORKS = [("cnn", False), ("resnet50", False), ("inceptionv3", False), ("densenet201", True),
+NETWORKS = [("cnn", False), ("resnet50", False), ("densenet201", True),
+            pytest.param("inceptionv3", False, marks=pytest.mark.slow),
             pytest.param("densenet201", False, marks=pytest.mark.long)]  # fmt: skip
 BATCH = 64
 Build = Callable[..., Experiment]

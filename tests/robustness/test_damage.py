@@ -19,8 +19,6 @@ from tests.helpers.started import (
     steps,
 )
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 
 def _cut(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)

@@ -34,7 +34,6 @@ from tests.helpers.started import (
 )
 
 ROOM = 100_000  # bytes: less than a checkpoint's files
-pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ from tests.helpers.started import (
     wait_for,
 )
 
-pytestmark = pytest.mark.usefixtures("undrawn")
 SAVING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 

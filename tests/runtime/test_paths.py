@@ -129,7 +129,6 @@ def test_a_plain_path_is_itself() -> None:
     assert plain_path(Path("/a/{b} ~/c")) == Path("/a/{b} ~/c")
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_run_lives_below_odd_names(
     tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

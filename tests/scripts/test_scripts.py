@@ -1,5 +1,7 @@
 """The scripts do what their pages and the README say."""
 
+import contextlib
+import io
 import json
 import re
 import subprocess
@@ -14,8 +16,7 @@ from bench import print_speed
 from PIL import Image
 
 from hamjax.data.preparation.images import resize
-from hamjax.paper.networks import describe_networks
-from tests.helpers import keras_networks
+from tests.helpers import keras_networks, program
 
 ROOT = Path(__file__).parents[2]
 Files = Callable[[str], Path]
@@ -75,15 +76,22 @@ def test_conversion_to_the_cache_takes_the_official_file_alone(tmp_path: Path) -
     assert "expected --out beside --keras-h5" in done.stderr
 
 
-def test_the_page_of_the_networks_shows_them_as_they_are() -> None:
+@pytest.fixture(scope="module")
+def networks() -> list[str]:
+    """What `hamjax networks` prints, block by block."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert program.run("networks") == 0
+    return printed.getvalue().rstrip("\n").split("\n\n")
+
+
+def test_the_page_of_the_networks_shows_them_as_they_are(networks: list[str]) -> None:
     readme = (ROOT / "hamjax" / "models" / "README.md").read_text()
-    blocks = describe_networks().split("\n\n")
-    shown = [block for block in blocks if block in readme]
+    shown = [block for block in networks if block in readme]
     assert [block.split()[0] for block in shown] == ["CNN", "ResNet50", "all", "The"]
 
 
-def test_counts_are_the_papers_row_by_row() -> None:
-    for block in describe_networks().split("\n\n")[:2]:
+def test_counts_are_the_papers_row_by_row(networks: list[str]) -> None:
+    for block in networks[:2]:
         for row in block.splitlines()[1:]:
             *_, ours, paper = row.split()
             assert ours == paper, row

@@ -20,7 +20,6 @@ IMAGES = 7809  # of the paper's training part
 PAPER = [(IMAGES // batch, k) for batch in (16, 256) for k in (1, 8, 16, 32) if k <= IMAGES // batch]
 OTHERS = [(135, 8), (680, 16), (2160, 32), (29, 16), (7, 7), (1, 1), (43, 32), (23, 2), (61, 3), (1251, 8)]
 Tiny = Callable[..., Config]
-pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def _ends(sizes: list[int], start: int = 0) -> list[int]:

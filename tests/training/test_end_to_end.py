@@ -85,7 +85,6 @@ def test_another_config_is_refused_by_key(finished: Path, tiny: Tiny) -> None:
         hamjax.train(config, finished)
 
 
-@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("num_threads", [0, 4, pytest.param(1, marks=pytest.mark.slow)])
 def test_two_runs_are_the_same_for_any_number_of_threads(
     finished: Path, tiny: Tiny, tmp_path: Path, num_threads: int
@@ -99,7 +98,6 @@ def test_two_runs_are_the_same_for_any_number_of_threads(
 LATER = [pytest.param(step, marks=pytest.mark.slow) for step in (10, EPOCH - 1, 43)]
 
 
-@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("step", [3, EPOCH, 2 * EPOCH, *LATER])
 def test_a_run_stopped_by_sigterm_goes_on_as_if_nothing_happened(
     finished: Path, tiny: Tiny, tmp_path: Path, step: int
@@ -117,7 +115,6 @@ class Killed(Exception):
     """Stands for what leaves a run no time for anything."""
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_run_killed_after_a_validation_goes_on_from_the_checkpoint_before_it(
     finished: Path, tiny: Tiny, tmp_path: Path
 ) -> None:
@@ -170,7 +167,6 @@ def _windows(workdir: Path) -> list[int]:
     return [line["step"] for line in read_records(workdir / "metrics.jsonl") if "train/loss" in line]
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_windows_end_at_the_first_end_of_a_dispatch(finished: Path, tiny: Tiny, tmp_path: Path) -> None:
     config = tiny(train__epochs=1, train__steps_per_dispatch=2)  # of 1, 2, 2, ... steps
     result = hamjax.train(config, tmp_path / "run")

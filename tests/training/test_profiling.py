@@ -12,7 +12,6 @@ from hamjax.config import Config
 from hamjax.training.profiler import WARM_UP
 
 Make = Callable[..., Config]
-pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def _steps(workdir: Path) -> list[int]:

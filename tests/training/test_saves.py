@@ -20,7 +20,6 @@ from tests.helpers.started import comparable
 Tiny = Callable[..., Config]
 EPOCH = 23  # steps; see `tiny`
 STATE = {"params": np.arange(1000.0)}
-pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def _files(folder: Path) -> dict[Path, os.stat_result]:
