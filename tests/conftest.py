@@ -1,4 +1,4 @@
-"""Tests run offline on the CPU, with eight fake devices, so every step is data-parallel."""
+"""Tests run offline on the CPU, with four fake devices, so every step is data-parallel."""
 
 import os
 from importlib import metadata
@@ -42,7 +42,7 @@ from hamjax.data.classes import CLASSES
 from hamjax.data.sources.synthetic import SyntheticSource
 from tests.helpers import keras_networks
 
-jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_num_cpu_devices", 4)
 # A shell starts background jobs with SIGINT ignored, and nohup with SIGHUP: hamjax then leaves both so, and tests of
 # them would wait for ever. Child processes inherit what is set here.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -164,13 +164,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Confi
 
 @pytest.fixture(autouse=True)
 def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave a report's pictures empty, but for tests that ask for `drawn`: they take half the time of a small run."""
-    if "drawn" not in request.fixturenames:
+    """Leave a report's pictures empty but in tests that ask for `pictures`: they take half the time of a small run."""
+    if "pictures" not in request.fixturenames:
         monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
 
 
 @pytest.fixture
-def drawn() -> None:
+def pictures() -> None:
     """Draw a report's pictures."""
 
 

@@ -93,6 +93,8 @@ def _describe(predictions: Predictions, seconds: float, out: Path) -> str:
         f"unlike the training images: {_unlike(predictions)}",
         f"tables {out}: {len(images):,} images in {seconds:.1f} s, {len(images) / seconds:.0f} a second",
     ]
+    if reason := predictions.facts["without_report"]:
+        lines.append(f"no calibrated probabilities, operating points or prediction sets: {reason}")
     if predictions.unreadable:
         lines.append(f"unreadable: {len(predictions.unreadable):,}, see {out / 'unreadable.csv'}")
     return "\n".join(lines)

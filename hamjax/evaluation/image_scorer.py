@@ -44,6 +44,7 @@ class ImageScorer:
         devices: that share a batch.
         temperature: of calibration, where the run's report fitted one for these predictions.
         operating_points: rows of the run's report for these predictions; empty where there are none.
+        without_report: why the run's report has nothing for these predictions; empty where it has.
         calibration: of prediction sets, where the run's report has one for these predictions.
 
     Raises:
@@ -57,7 +58,7 @@ class ImageScorer:
         self.shapes: list[Shape] = list(dict.fromkeys(member.shape for member in members))
         self.batch_size = self._ensemble.batch_size
         self.devices: int = self._ensemble.runs[0].mesh.size
-        reported = self._reported()
+        reported, self.without_report = self._reported()
         self.temperature: float | None = reported.get("calibration", {}).get("temperature")
         self.operating_points: list[dict[str, Any]] = reported.get("operating_points", [])
         first = self._ensemble.runs[0]
@@ -130,6 +131,7 @@ class ImageScorer:
             "temperature": self.temperature,
             "operating_points": self.operating_points,
             "conformal": self._conformal(),
+            "without_report": self.without_report,
         }
 
     def _conformal(self) -> dict[str, Any] | None:
@@ -149,15 +151,20 @@ class ImageScorer:
         ]
         return tuple(own), tuple(unlike)
 
-    def _reported(self) -> Mapping[str, Any]:
-        """Return the run's report if it is on these very predictions: one checkpoint, in the same views."""
-        # A temperature and thresholds are those of one distribution of probabilities: a mean of runs has another.
+    def _reported(self) -> tuple[Mapping[str, Any], str]:
+        """Return the run's report if it is on these very predictions, and if not, why not."""
         if len(self._ensemble.members) > 1:
-            return {}
+            # A temperature and thresholds are those of one distribution of probabilities.
+            return {}, "a mean of several runs has no report of its own"
         (member,) = self._ensemble.members
-        summary = read_summary(member.run.workdir) or {}
-        same = summary.get("checkpoint") == member.checkpoint and summary.get("tta") == self._ensemble.tta
-        return summary if same else {}
+        summary = read_summary(member.run.workdir)
+        if summary is None:
+            return {}, "its report/test.json is missing or damaged; `hamjax train`, started again, writes it"
+        if summary.get("checkpoint") != member.checkpoint:
+            return {}, "its report is on another checkpoint"
+        if summary.get("tta") != self._ensemble.tta:
+            return {}, f"its report is on other views: {'without' if summary.get('tta') == 'none' else 'with'} --tta"
+        return summary, ""
 
 
 def _learned_from(workdir: Any) -> dict[str, str]:

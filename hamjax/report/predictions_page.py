@@ -115,7 +115,8 @@ def _legend(facts: Mapping[str, Any]) -> list[str]:
         "Images that look unlike the training images get scores, too, which say nothing.",
     ]
     if facts["temperature"] is None:
-        said.append("Probabilities are not calibrated.")
+        why = f": {facts['without_report']}" if facts["without_report"] else ""
+        said.append(f"Probabilities are not calibrated{why}.")
     else:
         said.append(
             f"Probabilities of classes are calibrated (temperature {facts['temperature']:.3f}); scores are not."

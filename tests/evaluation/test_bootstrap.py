@@ -210,7 +210,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
         pytest.param(1103, np.ones(1), FAIR, 0.0, id="paper", marks=pytest.mark.slow),
         pytest.param(1103, np.ones(1), POOR, 0.0, id="paper-poor", marks=pytest.mark.long),
         pytest.param(1100, LESION_IMAGES, FAIR, 0.5, id="ham", marks=pytest.mark.long),
-        pytest.param(1100, LESION_IMAGES, GOOD, 0.5, id="ham-good", marks=pytest.mark.slow),
+        pytest.param(1100, LESION_IMAGES, GOOD, 0.5, id="ham-good", marks=pytest.mark.long),
         pytest.param(1100, LARGE_LESIONS, FAIR, 0.2, id="large-lesions", marks=pytest.mark.long),
         pytest.param(1100, LARGE_LESIONS, FAIR, 0.8, id="large-lesions-alike", marks=pytest.mark.slow),
         pytest.param(2000, LESION_IMAGES, FAIR, 0.5, id="fold", marks=pytest.mark.long),

@@ -158,7 +158,7 @@ def test_keras_gets_the_head_of_the_run(run_of: RunOf, head: str, tmp_path: Path
     _require_equal_elsewhere(run_of("resnet50", model__head=head), "keras", tmp_path)
 
 
-@pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+@pytest.mark.parametrize("ending", [".keras", pytest.param(".weights.h5", marks=pytest.mark.long)])
 @pytest.mark.parametrize("model", PUBLISHED)
 def test_another_run_can_start_from_the_keras_file(run_of: RunOf, model: str, ending: str, tmp_path: Path) -> None:
     workdir = run_of(model)

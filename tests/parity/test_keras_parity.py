@@ -59,10 +59,13 @@ def test_every_stage_is_keras(keras_files: Files, name: str) -> None:
     _assert_every_stage_agrees(name, keras_files(name) / "top.h5", np.load(keras_files(name) / "reference.npz"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "size"), [("resnet50", 224), ("inceptionv3", 224), ("inceptionv3", 299), ("densenet201", 224)]
-)
+# Sizes are the networks' own; a larger map goes through the same layers.
+FULL = [pytest.param("resnet50", 224, marks=pytest.mark.slow),
+        *(pytest.param(*full, marks=pytest.mark.long)
+          for full in (("inceptionv3", 224), ("inceptionv3", 299), ("densenet201", 224)))]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "size"), FULL)
 def test_every_stage_is_keras_at_its_full_size(keras_files: Files, name: str, size: int) -> None:
     reference = keras_networks.run(name, keras_networks.make_network(name), size)
     _assert_every_stage_agrees(name, keras_files(name) / "top.h5", reference)

@@ -102,7 +102,7 @@ def test_the_train_step_lowers_as_an_accelerator_takes_it(
         shorten(monkeypatch, name)
     experiment = build(name)
     exported = _lower_train_step(experiment, PLATFORMS)
-    assert exported.nr_devices == jax.device_count() == 8
+    assert exported.nr_devices == jax.device_count() == 4
     (_, _, batches, _), _ = jax.tree.unflatten(exported.in_tree, exported.in_shardings_jax(experiment.mesh))
     assert batches["image"].is_equivalent_to(split_batch(experiment.mesh, axis=1), 5)
     (_, _, batches, _), _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)

@@ -62,8 +62,13 @@ def test_ctrl_c_before_there_is_anything_to_save_ends_a_run_at_once(tiny: Tiny, 
         assert "hamjax: interrupted" in end(process, 130)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", SAVING)
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(number, marks=pytest.mark.slow if number == signal.SIGTERM else pytest.mark.long)
+        for number in SAVING
+    ],
+)
 def test_a_signal_during_compilation(number: signal.Signals, tiny: Tiny, unfinished: Path, finished: Path) -> None:
     with started(tiny, unfinished, "--config.runtime.compilation_cache=off") as process:
         wait_for(process, f"resumed at step {BEFORE}")

@@ -83,7 +83,7 @@ def test_a_run_records_what_ran_and_leaves_the_config_as_asked(finished: Path, t
     settled = {name: block[name] for name in ("compute_dtype", "input_scale", "checkpoint")}
     assert [block["starts"][0] | settled | {"model": "cnn"}] == [resolved]
     assert (block["compute_dtype"], block["checkpoint"]) == ("float32", "best")
-    assert (block["starts"][0]["device"], block["starts"][0]["devices"]) == ("cpu", 8)
+    assert (block["starts"][0]["device"], block["starts"][0]["devices"]) == ("cpu", 4)
     assert block["weights"]["origin"] == "random, seed 0"
     started = init_variables(create_model("cnn", num_classes=7), image_size=16, seed=0)
     assert block["weights"]["sha256"] == weights_fingerprint(started["params"], started.get("batch_stats", {}))
