@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything a change must pass; more words go to pytest: scripts/check.sh -m slow
+# Everything a change must pass; more words go to pytest: scripts/check.sh -m "slow and not long"
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ruff format --check .

@@ -97,6 +97,15 @@ def test_counts_are_the_papers_row_by_row(networks: list[str]) -> None:
             assert ours == paper, row
 
 
+def test_the_page_of_the_tests_shows_the_last_long_torture() -> None:
+    page = " ".join((ROOT / "tests" / "README.md").read_text().split())
+    found = json.loads((ROOT / "scripts" / "results" / "torture.json").read_text())["results"]
+    kills = sum(way["all"] for way in found["kills"].values())
+    assert f"runs were killed {kills} times and started {found['starts']} times" in page
+    assert f"{found['resumes']} starts resumed from a checkpoint" in page
+    assert f"lost {found['lost_steps']['most']} steps at most" in page
+
+
 def test_the_pages_show_the_speed_that_was_measured() -> None:
     page = (ROOT / "scripts" / "bench" / "README.md").read_text()
     for block in (
