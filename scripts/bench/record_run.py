@@ -11,6 +11,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from bench.measure import write_result
 from hamjax.commands import errors_reported
 from hamjax.runtime.errors import UserError
 from hamjax.training.run_directory.metrics_log import read_records
@@ -29,9 +30,8 @@ def main() -> None:
     with errors_reported("record_run"):
         runs = [read_run(workdir) for workdir in args.workdir]
     scores = [run["balanced_accuracy"] for run in runs]
-    result = {"repetitions": len(runs), "median_balanced_accuracy": statistics.median(scores), "runs": runs}
-    args.json.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"{args.json}: balanced accuracy {', '.join(f'{score:.3f}' for score in scores)}")
+    write_result(args.json, {}, {"median_balanced_accuracy": statistics.median(scores), "runs": runs})
+    print(f"balanced accuracy {', '.join(f'{score:.3f}' for score in scores)}")
 
 
 def read_run(workdir: Path) -> dict[str, Any]:
@@ -55,6 +55,7 @@ def read_run(workdir: Path) -> dict[str, Any]:
         "steps": records[-1]["step"],
         "train_seconds": records[-1]["wall_s"],
         "median_images_per_second": statistics.median(rates),
+        "command": stored.get("command", "not known"),
         "environment": stored["environment"],
     }
 

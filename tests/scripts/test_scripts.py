@@ -122,7 +122,11 @@ def test_the_pages_show_the_speed_that_was_measured() -> None:
 PAGES = [
     "README.md",
     "hamjax/ARCHITECTURE.md",
-    *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*/**/README.md")) if ".venv" not in path.parts),
+    *(
+        str(path.relative_to(ROOT))
+        for path in sorted(ROOT.glob("*/**/README.md"))
+        if not {".venv", "build"} & set(path.parts)
+    ),
 ]
 
 

@@ -1,8 +1,8 @@
 """Convolutions and their gradients as matrix products, for maps of fewer pixels than the kernel has.
 
 XLA's CPU backend takes its fast convolution only where its input has at least as many pixels as the kernel. Below that
-it loops over them one by one: 3x3, 512 to 512 channels on 2x2 pixels runs at 2 GFLOP/s, and as a product at 180 and more
-(`bench_convolutions.py` measures it). The last stages of ResNet50 and DenseNet201 at 64 px are such maps. An
+it loops over them one by one: 3x3, 512 to 512 channels on 2x2 pixels runs at 2 GFLOP/s, and as a product at 180 or
+more (`bench_convolutions.py` measures it). The last stages of ResNet50 and DenseNet201 at 64 px are such maps. An
 accelerator has no such limit and sees plain convolutions.
 """
 
