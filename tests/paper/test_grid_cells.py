@@ -203,7 +203,7 @@ def _start(root: Path, data_dir: Path) -> subprocess.Popen[str]:
     command = [sys.executable, str(SCRIPT), "--workdir", str(root), "--models", "cnn", "--strategies", "s1,s5",
                "--config.data.name=synthetic", "--config.data.synthetic_images=300",
                "--config.data.image_size=16", f"--config.data.data_dir={data_dir}", "--config.sampling.threshold=40",
-               "--config.train.epochs=12", "--config.train.log_every_steps=5"]  # fmt: skip
+               "--config.train.epochs=8", "--config.train.log_every_steps=5"]  # fmt: skip
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
