@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.measure import table, write_result
+from bench.measure import write_result
+from bench.print_results import describe_study
 from bench.probe import fit_probe
 from bench.record_run import read_run
 from bench.studies import STUDIES, Study
@@ -84,7 +85,7 @@ def _run(args: argparse.Namespace, study: Study, names: Sequence[str]) -> None:
     if study.probes:
         results["probes"] = _probe(study, {scale: words[scale] for scale in study.probes}, args.workdir, predict)
         write_result(args.json, settings, results)
-    print(describe(results))
+    print(describe_study(results))
 
 
 def _lesions(experiment: Experiment, partition: str) -> np.ndarray:
@@ -156,28 +157,3 @@ def _probe(study: Study, words: dict[str, list[str]], workdir: Path, predict: Pr
         for name in finished for part in ("val", "test")
     ]  # fmt: skip
     return results
-
-
-def describe(results: dict[str, Any]) -> str:
-    """Lay out the results as tables."""
-    probes = {f"probe, {name}": each for name, each in results.get("probes", {}).items() if name != "comparisons"}
-    runs = [
-        [
-            name,
-            *(f"{each[part]['balanced_accuracy']:.3f}" for part in ("val", "test")),
-            f"{each['test']['accuracy']:.3f}",
-        ]
-        for name, each in (results["runs"] | probes).items()
-    ]
-    pairs = [
-        [f"{row['second']} over {row['first']}, {row['partition']}", _signed(row["balanced_accuracy"])]
-        for row in [*results["comparisons"], *results.get("probes", {}).get("comparisons", [])]
-    ]
-    first = table(["run", "balanced accuracy, val", "test", "accuracy, test"], runs)
-    return f"{first}\n\n{table(['difference of balanced accuracy', ''], pairs)}"
-
-
-def _signed(row: dict[str, Any]) -> str:
-    interval = row["interval"]
-    ends = f" ({interval['low']:+.3f} to {interval['high']:+.3f})" if interval else ""
-    return f"{row['difference']:+.3f}{ends}"

@@ -1,0 +1,63 @@
+"""Print the tables of results from `scripts/results`, for the README and the page of results.
+
+python scripts/print_results.py
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.measure import table
+from bench.studies import STUDIES
+
+RESULTS = Path(__file__).parents[1] / "results"
+PARTS = ("val", "test")
+
+
+def main() -> None:
+    """Print all of them."""
+    for name in STUDIES:
+        if (path := RESULTS / f"{name}.json").exists():
+            print(f"{name}\n\n{describe_study(json.loads(path.read_text())['results'])}\n")
+
+
+def describe_study(results: Mapping[str, Any]) -> str:
+    """Lay out a study: what its runs scored, and how those that are paired differ."""
+    probes = {f"probe, {name}": each for name, each in results.get("probes", {}).items() if name != "comparisons"}
+    scored = table(
+        ["run", "accuracy, test", "balanced accuracy, test", "validation", "epoch by epoch", "images/s"],
+        [_row(name, each) for name, each in (results["runs"] | probes).items()],
+    )
+    pairs: dict[str, dict[str, str]] = {}
+    for row in [*results["comparisons"], *results.get("probes", {}).get("comparisons", [])]:
+        pairs.setdefault(f"{row['second']} over {row['first']}", {})[row["partition"]] = _difference(row)
+    if not pairs:
+        return scored
+    rows = [[pair, *(found.get(part, "") for part in PARTS)] for pair, found in pairs.items()]
+    return f"{scored}\n\n{table(['balanced accuracy', 'validation', 'test'], rows)}"
+
+
+def _row(name: str, found: Mapping[str, Any]) -> list[str]:
+    test = found["test"]
+    epochs = ", ".join(f"{epoch['balanced_accuracy']:.2f}" for epoch in found.get("val_by_epoch", ()))
+    # Not the seconds of training: a run that was suspended for another's sake counts them, too.
+    rate = f"{test['median_images_per_second']:.0f}" if "median_images_per_second" in test else ""
+    return [name, _score(test, "accuracy"), _score(test, "balanced_accuracy"),
+            f"{found['val']['balanced_accuracy']:.3f}", epochs, rate]  # fmt: skip
+
+
+def _score(found: Mapping[str, Any], name: str) -> str:
+    interval = found["intervals"][name]
+    return f"{found[name]:.3f} ({interval['low']:.3f}-{interval['high']:.3f})"
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    found = row["balanced_accuracy"]
+    interval = found["interval"]
+    ends = f" ({interval['low']:+.3f} to {interval['high']:+.3f})" if interval else ""
+    return f"{found['difference']:+.3f}{ends}"
+
+
+if __name__ == "__main__":
+    main()
