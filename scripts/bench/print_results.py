@@ -26,7 +26,7 @@ def describe_study(results: Mapping[str, Any]) -> str:
     """Lay out a study: what its runs scored, and how those that are paired differ."""
     probes = {f"probe, {name}": each for name, each in results.get("probes", {}).items() if name != "comparisons"}
     scored = table(
-        ["run", "accuracy, test", "balanced accuracy, test", "validation", "epoch by epoch", "images/s"],
+        ["run", "accuracy, test", "balanced accuracy, test", "validation", "epoch by epoch"],
         [_row(name, each) for name, each in (results["runs"] | probes).items()],
     )
     pairs: dict[str, dict[str, str]] = {}
@@ -41,10 +41,8 @@ def describe_study(results: Mapping[str, Any]) -> str:
 def _row(name: str, found: Mapping[str, Any]) -> list[str]:
     test = found["test"]
     epochs = ", ".join(f"{epoch['balanced_accuracy']:.2f}" for epoch in found.get("val_by_epoch", ()))
-    # Not the seconds of training: a run that was suspended for another's sake counts them, too.
-    rate = f"{test['median_images_per_second']:.0f}" if "median_images_per_second" in test else ""
     return [name, _score(test, "accuracy"), _score(test, "balanced_accuracy"),
-            f"{found['val']['balanced_accuracy']:.3f}", epochs, rate]  # fmt: skip
+            f"{found['val']['balanced_accuracy']:.3f}", epochs]  # fmt: skip
 
 
 def _score(found: Mapping[str, Any], name: str) -> str:
