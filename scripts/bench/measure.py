@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import statistics
 import sys
 import time
@@ -66,7 +67,9 @@ def write_result(path: Path | None, settings: Mapping[str, Any], results: Mappin
     if path is None:
         return
     record = {
-        "command": " ".join(["python", *(os.path.relpath(word) if os.path.isabs(word) else word for word in sys.argv)]),
+        "command": shlex.join(
+            ["python", *(os.path.relpath(word) if os.path.isabs(word) else word for word in sys.argv)]
+        ),
         "settings": dict(settings),
         "environment": {
             **environment(),

@@ -13,6 +13,8 @@ import keras
 import numpy as np
 import pytest
 from bench import print_speed
+from bench.print_results import describe_study
+from bench.studies import STUDIES
 from PIL import Image
 
 from hamjax.data.preparation.images import resize
@@ -136,3 +138,12 @@ def test_pages_are_short_and_refer_to_files_that_exist(page: str) -> None:
     assert len(text.splitlines()) <= (130 if page == "README.md" else 150)
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert ((ROOT / page).parent / target).exists(), target
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_page_of_results_shows_what_was_measured(study: str) -> None:
+    if (path := ROOT / "scripts" / "results" / f"{study}.json").exists():
+        page = (ROOT / "hamjax" / "paper" / "README.md").read_text()
+        for block in describe_study(json.loads(path.read_text())["results"]).split("\n\n"):
+            assert block in page
+        assert (ROOT / "hamjax" / "paper" / f"{study}.png").exists()
