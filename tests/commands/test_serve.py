@@ -138,7 +138,7 @@ def test_requests_that_come_together_share_a_batch(
     go_on.set()
     answers = [each.result(10).score.probabilities for each in (first, *late)]
     batcher.close()
-    assert sent == [(1, 8), (8, 8), (2, 8)]
+    assert sent == [(1, 4), (4, 4), (4, 4), (2, 4)]
     np.testing.assert_allclose(answers, np.broadcast_to(answers[0], (11, 7)), atol=1e-6)
 
 
