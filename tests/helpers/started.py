@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
 import hamjax
@@ -30,7 +31,7 @@ def started(tiny: Tiny, workdir: Path, *more: str, **environment: str) -> Iterat
     config = workdir.with_name("config.py")
     config.write_text(CONFIG.format(settings=tiny().to_dict()))
     command = [sys.executable, "-m", "hamjax.main", "--config", str(config), "--workdir", str(workdir), *more]
-    variables = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "PYTHONUNBUFFERED": "1"} | environment
+    variables = os.environ | {"JAX_NUM_CPU_DEVICES": str(jax.device_count()), "PYTHONUNBUFFERED": "1"} | environment
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables) as process:
         try:
             yield process
