@@ -23,9 +23,10 @@ from hamjax.training.state import TrainState, create_train_state
 from tests.helpers.short_networks import shorten
 
 PLATFORMS = ("tpu", "cuda")
+# Name, and whether a short form of it will do.
 NETWORKS = [("cnn", False), ("resnet50", False), ("densenet201", True),
-            pytest.param("inceptionv3", False, marks=pytest.mark.slow),
-            pytest.param("densenet201", False, marks=pytest.mark.long)]  # fmt: skip
+            pytest.param(("inceptionv3", False), marks=pytest.mark.slow),
+            pytest.param(("densenet201", False), marks=pytest.mark.long)]  # fmt: skip
 BATCH = 64
 Build = Callable[..., Experiment]
 
@@ -52,6 +53,17 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Build:
 def on_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks which backend a run is for is told: no CPU."""
     monkeypatch.setattr(jax, "default_backend", lambda: PLATFORMS[0])
+
+
+@pytest.fixture(params=NETWORKS, ids=lambda each: f"{each[0]}-{'short' if each[1] else 'whole'}")
+def experiment(
+    request: pytest.FixtureRequest, build: Build, on_accelerator: None, monkeypatch: pytest.MonkeyPatch
+) -> Experiment:
+    """Set up every network, for an accelerator."""
+    name, short = request.param
+    if short:
+        shorten(monkeypatch, name)
+    return build(name)
 
 
 def _placed(tree: Any, sharding: jax.sharding.Sharding) -> Any:
@@ -94,13 +106,7 @@ def _kernels(experiment: Experiment) -> int:
     return sum(len(shape) == 4 and shape[:2] != (1, 1) for shape in shapes)
 
 
-@pytest.mark.parametrize(("name", "short"), NETWORKS)
-def test_the_train_step_lowers_as_an_accelerator_takes_it(
-    build: Build, on_accelerator: None, monkeypatch: pytest.MonkeyPatch, name: str, short: bool
-) -> None:
-    if short:
-        shorten(monkeypatch, name)
-    experiment = build(name)
+def test_the_train_step_lowers_as_an_accelerator_takes_it(experiment: Experiment) -> None:
     exported = _lower_train_step(experiment, PLATFORMS)
     assert exported.nr_devices == jax.device_count() == 4
     (_, _, batches, _), _ = jax.tree.unflatten(exported.in_tree, exported.in_shardings_jax(experiment.mesh))
@@ -123,13 +129,7 @@ def test_only_a_cpu_takes_small_maps_as_products(build: Build, on_accelerator: N
     assert len(_results(module, "convolution")) == 3 * 2 - 1
 
 
-@pytest.mark.parametrize(("name", "short"), NETWORKS)
-def test_the_evaluation_lowers(
-    build: Build, on_accelerator: None, monkeypatch: pytest.MonkeyPatch, name: str, short: bool
-) -> None:
-    if short:
-        shorten(monkeypatch, name)
-    experiment = build(name)
+def test_the_evaluation_lowers(experiment: Experiment) -> None:
     size, state = experiment.config.data.image_size, _state(experiment)
     image = jax.ShapeDtypeStruct((BATCH, size, size, 3), jnp.uint8, sharding=split_batch(experiment.mesh))
     step: Any = make_eval_step(experiment.model, experiment.resolved.input_scale)
