@@ -1,6 +1,6 @@
 """Measure everything on one accelerator within a few minutes.
 
-    python scripts/bench_accelerator.py --minutes 9 --out DIR [--source-dir IMAGES]
+    python scripts/bench_accelerator.py --minutes 9 --out DIR [--source-dir IMAGES] [--parts E F]
     python scripts/bench_accelerator.py --smoke --out DIR
 
 Every row is a process of its own: one that crashes, or runs out of memory or time, is marked failed, and the rest is
@@ -35,7 +35,8 @@ def main() -> None:
         Runner(args.out, Path(scratch), minutes=args.minutes, smoke=args.smoke) as runner,
     ):
         for row in rows:
-            runner.run(row)
+            if row.part in args.parts or row.kind == "roof":  # the roof's row describes the machine
+                runner.run(row)
         if args.smoke:
             runner.say(SMOKE_LEAVES_OUT)
         if failed := runner.count("failed"):
@@ -57,6 +58,7 @@ def _arguments() -> argparse.Namespace:
         help="a new folder (accelerator)",
     )
     parser.add_argument("--source-dir", default="", metavar="IMAGES", help="HAM10000, for the real training")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure (all)")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--smoke", action="store_true", help="every kind of row in small, on a CPU, in minutes")
     parser.add_argument("--make-reference", action="store_true", help="compute the float32 losses to compare with")

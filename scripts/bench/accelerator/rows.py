@@ -19,7 +19,7 @@ PARTS = {
 COMPILE = {"cnn": 15, "resnet50": 35, "inceptionv3": 50, "densenet201": 80}
 TORCH_COMPILE = {"cnn": 30, "resnet50": 60, "inceptionv3": 80, "densenet201": 110}
 START = 8  # seconds of imports and of the device
-MEASURE = 6  # seconds of timed steps
+MEASURE = 3  # seconds of timed steps; a step takes milliseconds, and some thirty rows share minutes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
