@@ -61,6 +61,7 @@ class Ours:
 
     Attributes:
         mesh: of one device.
+        dtype: as given.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Ours:
         self.mesh = make_mesh(jax.devices()[:1])
         state, metrics = create_train_state(variables, tx), RecentLosses.empty()
         self._state, self._metrics = put_replicated((state, metrics), self.mesh)
-        self._per_dispatch = steps_per_dispatch
+        self._per_dispatch, self.dtype = steps_per_dispatch, dtype
         self.set_rate(learning_rate)
         self._batch = put_batch(batch, split_batch(self.mesh))
         stacked = {key: np.stack([value] * steps_per_dispatch) for key, value in batch.items()}
@@ -133,8 +134,11 @@ class Ours:
 
     def forward_flops(self) -> float:
         """Count the floating point operations of a forward pass, before anything is fused."""
-        arguments = (self._state.params, self._state.batch_stats, self._batch["image"])
-        return _cost(self._eval_step.lower(*arguments))["flops"]  # pyright: ignore[reportFunctionMemberAccess]
+        arguments = jax.device_get((self._state.params, self._state.batch_stats, self._batch["image"]))
+        # Lowered for the CPU: of a program for a GPU, JAX (0.11) counts nothing before it is compiled.
+        with jax.default_device(jax.devices("cpu")[0]):
+            function: Any = self._eval_step
+            return _cost(jax.jit(function.__wrapped__).lower(*arguments))["flops"]
 
     def compiled_facts(self) -> dict[str, float]:
         """Return what XLA says of the compiled step: bytes it touches, bytes it needs."""

@@ -68,19 +68,23 @@ def describe_loops() -> str:
 
 
 def describe_accelerators() -> str:
-    """Return how many times as fast as PyTorch's best mode we are on each accelerator that was measured."""
+    """Return images a second on each accelerator that was measured; in brackets, how many times PyTorch's best."""
     folders = sorted(path.parent for path in RESULTS.glob("*/part_A.json"))
-    header = ["bfloat16, 224 px", *(f"{name}, over the best of PyTorch" for name in summary.COLUMNS)]
+    header = ["images/s, bfloat16, 224 px (over PyTorch)", *summary.COLUMNS]
     rows = []
-    for folder in folders or [None]:
+    for folder in folders:
         found: dict[str, Any] = {part: {} for part in PARTS}
-        device = "GPU"
-        for path in sorted(folder.glob("part_*.json")) if folder else ():
+        device = NOT_RUN
+        for path in sorted(folder.glob("part_*.json")):
             record = json.loads(path.read_text())
-            found[path.stem[-1]] = {row["name"]: row for row in record["rows"]}
-            device = record["environment"].get("device", device)
+            found[record["name"]] = {row["name"]: row for row in record["rows"]}
+            device = record["calls"][-1]["environment"].get("device", device)
         for model in NETWORKS:
-            rows.append([f"{model}, {device}", *summary.cells(found, model)[1::2]])
+            cells = iter(summary.cells(found, model))
+            pairs = zip(cells, cells, strict=True)
+            rows.append(
+                [f"{model}, {device}", *(ours if ours == NOT_RUN else f"{ours} ({over})" for ours, over in pairs)]
+            )
     return table(header, rows)
 
 

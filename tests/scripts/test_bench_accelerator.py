@@ -109,17 +109,45 @@ def test_the_table_compares_with_the_best_of_torch() -> None:
     assert [cell.strip() for cell in line.split("|")[2:6]] == ["300", "2.00", "not run", "not run"]
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [(("--source-dir", "nowhere"), "--source-dir nowhere: expected a folder"), ((), "expected a new folder, got one")],
-)
-def test_bad_words_are_refused(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
-    if not words:
-        (tmp_path / "part_A.json").write_text("{}")
-    command = [sys.executable, "scripts/bench_accelerator.py", "--out", str(tmp_path), *words]
+def _call(out: Path, smoke: bool = True, minutes: float = 0.01) -> dict[str, Any]:
+    with Runner(out, out.parent, minutes=minutes, smoke=smoke) as runner:
+        runner.run(Row(part="A", kind="roof", name="roof", estimate=8))
+        runner.run(Row(part="A", kind="ours", name="cnn, ours, K = 8", estimate=8))
+    return json.loads((out / "part_A.json").read_text())
+
+
+def _kept(out: Path, *, device: str = "cpu") -> None:
+    """Write what a call before this one has kept: one row done, one failed."""
+    out.mkdir()
+    rows = [{"name": "cnn, ours, K = 8", "status": "done", "call": 0}, {"name": "roof", "status": "failed", "call": 0}]
+    call = {"command": "", "minutes": 9, "environment": {"device": device}}
+    (out / "part_A.json").write_text(json.dumps({"name": "A", "smoke": True, "calls": [call], "rows": rows}))
+
+
+def test_a_second_call_goes_on_with_what_is_not_done(tmp_path: Path) -> None:
+    _kept(tmp_path / "out")
+    record = _call(tmp_path / "out")
+    statuses = {row["name"]: (row["status"], row["call"]) for row in record["rows"]}
+    assert statuses == {"cnn, ours, K = 8": ("done", 0), "roof": ("not run: no time left", 1)}
+    assert len(record["calls"]) == 2
+
+
+def test_results_of_another_device_are_not_gone_on_with(tmp_path: Path) -> None:
+    _kept(tmp_path / "out", device="NVIDIA H200")
+    with pytest.raises(ValueError, match="expected the device of its results, NVIDIA H200, got cpu"):
+        _call(tmp_path / "out", minutes=1)
+
+
+def test_bad_words_are_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "scripts/bench_accelerator.py", "--out", str(tmp_path), "--source-dir", "nowhere"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert message in done.stderr
+    assert "--source-dir nowhere: expected a folder" in done.stderr
+    _kept(tmp_path / "out")
+    command = [sys.executable, "scripts/bench_accelerator.py", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "expected results without --smoke; name another" in done.stderr
 
 
 def _kill_when_seen(name: str, out: Path) -> None:
@@ -157,5 +185,5 @@ def test_the_cnns_smoke_fits_a_minute_and_a_killed_row_fails_alone(tmp_path: Pat
     absent = {status for status in (row["status"] for row in rows.values()) if status != "done"}
     assert absent <= {"not run: torch is not installed", "not run: no time left"}
     assert rows["A", "cnn, ours, K = 8"]["smoke"]["passed"]
-    assert parts["A"]["environment"]["packages"]["jax"]
+    assert parts["A"]["calls"][0]["environment"]["packages"]["jax"]
     assert "| cnn " in done.stdout.splitlines()[-4]

@@ -1,12 +1,13 @@
-"""What a right step does on a held batch: five losses and the size of every gradient, in float32 on a CPU.
+"""What a right step does on a held batch: five losses and the size of every gradient, on a CPU.
 
     python scripts/bench_accelerator.py --make-reference [--networks cnn resnet50]
 
 The losses are to fall slowly, so that five steps in bfloat16 stay close to five in float32. For the CNN a hundredth of
 the recipe's rate does that, and they agree to 1e-3. In the networks with BatchNorm they do not: RMSprop's first steps
 are nearly the sign of the gradient times the rate, and at a hundredth ResNet50's loss falls from 2.1 to 0.1 in a single
-one; and bfloat16 alone moves its first loss by 0.03 at 224 px and by 0.1 at 96 px, as its weights are rounded and every
-BatchNorm magnifies that. So they take smaller steps and have a wider tolerance.
+one; and bfloat16 alone moves InceptionV3's first loss from 2.470 to 2.116, as its weights are rounded and every
+BatchNorm magnifies that. So they take smaller steps and have a wider tolerance; and the first loss in bfloat16 is
+compared with a CPU's in bfloat16, too, which an H200's is within 0.003 of.
 
 Losses alone cannot tell that one layer gets no gradient: its share of so small a fall is below 1e-3, in every network.
 So the root mean square of every kernel's gradient is compared, too, as the optimizer has averaged it: in bfloat16 it is
@@ -30,7 +31,8 @@ from hamjax.runtime.environment import environment
 
 FILE = Path(__file__).with_name("reference.json")
 STEPS = 5
-TOLERANCE = {"cnn": 0.02, "resnet50": 0.2, "inceptionv3": 0.2, "densenet201": 0.2}  # of a loss
+TOLERANCE = {"cnn": 0.02, "resnet50": 0.5, "inceptionv3": 0.5, "densenet201": 0.5}  # of a loss
+FIRST_TOLERANCE = 0.02  # of the first loss, from the one in the same dtype
 GRADIENT_FACTOR = 1.5
 DECAY = {"adam": 0.999, "rmsprop": 0.9}  # of the averages of squares, see hamjax.training.optimizers
 SLOWNESS = {"cnn": 1e-2, "resnet50": 1e-5, "inceptionv3": 1e-5, "densenet201": 1e-5}  # of the recipe's rate
@@ -66,10 +68,14 @@ def check(problem: Problem, ours: Any, steps: int = STEPS) -> dict[str, Any]:
         return result | {"passed": True, "against": "finite losses alone"}
     expected = references[problem.name]
     off = float(np.abs(np.subtract(losses, expected["losses"])).max())
+    first = expected["first_loss_bfloat16"] if ours.dtype == "bfloat16" else expected["losses"][0]
+    first_off = abs(losses[0] - first)
     wrong = _wrong_gradients(gradient_sizes(ours.state, problem.optimizer), expected["gradients"])
     return result | {
-        "passed": off <= problem.tolerance and not wrong,
-        "against": f"losses within {problem.tolerance:g}, gradients within a factor of {GRADIENT_FACTOR:g}",
+        "passed": first_off <= FIRST_TOLERANCE and off <= problem.tolerance and not wrong,
+        "against": f"losses within {problem.tolerance:g} of float32's, the first within {FIRST_TOLERANCE:g} of its "
+        f"dtype's, gradients within a factor of {GRADIENT_FACTOR:g}",
+        "first_off": first_off,
         "off": off,
         "wrong_gradients": wrong,
     }
@@ -101,14 +107,21 @@ def make(networks: Sequence[str]) -> None:
         if model not in networks:
             continue
         problem = Problem(model, size, BATCH_SIZE)
-        ours = Ours(model, problem.variables, problem.batch, optimizer=problem.optimizer, dtype="float32",
-                    learning_rate=problem.slow_rate)  # fmt: skip
+        (first,) = _ours(problem, model, "bfloat16").losses(1)
+        ours = _ours(problem, model, "float32")
         losses = ours.losses(STEPS)
         sizes = {name: float(f"{value:.4g}") for name, value in gradient_sizes(ours.state, problem.optimizer).items()}
         made_on = {key: value for key, value in environment().items() if key in ("device", "revision", "packages")}
-        stored["references"][problem.name] = {"losses": losses, "gradients": sizes, "environment": made_on}
+        stored["references"][problem.name] = {
+            "losses": losses, "first_loss_bfloat16": first, "gradients": sizes, "environment": made_on,
+        }  # fmt: skip
         FILE.write_text(json.dumps(stored, indent=1) + "\n")
         print(f"{problem.name}: {', '.join(f'{loss:.4f}' for loss in losses)}", flush=True)
+
+
+def _ours(problem: Problem, model: str, dtype: str) -> Ours:
+    return Ours(model, problem.variables, problem.batch, optimizer=problem.optimizer, dtype=dtype,
+                learning_rate=problem.slow_rate)  # fmt: skip
 
 
 def _wrong_gradients(found: Mapping[str, float], expected: Mapping[str, float]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Run rows within a budget, and keep what comes of them."""
+"""Run rows within a budget, and keep what comes of them; go on with what an earlier call kept."""
 
 import dataclasses
 import json
@@ -28,14 +28,20 @@ class Runner:
         smoke: on a CPU, whatever there is.
 
     Attributes:
-        results: of every row, by part and name.
+        results: of every row, by part and name; those of earlier calls that were done are in it from the start.
+
+    Raises:
+        ValueError: the folder holds results that this call cannot go on with.
     """
 
     def __init__(self, out: Path, scratch: Path, *, minutes: float, smoke: bool) -> None:
         self.results: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
         self._out, self._scratch, self._smoke, self._minutes = out, scratch, smoke, minutes
         self._deadline = time.monotonic() + 60 * minutes
-        self._environment: dict[str, Any] = {}
+        command = " ".join(["python", "scripts/bench_accelerator.py", *sys.argv[1:]])
+        self._calls: list[dict[str, Any]] = []
+        self._read()
+        self._calls.append({"command": command, "minutes": minutes, "environment": {}})
         out.mkdir(parents=True, exist_ok=True)
         self._log = (out / "log.txt").open("a", encoding="utf-8")
 
@@ -46,15 +52,17 @@ class Runner:
         self._log.close()
 
     def run(self, row: Row) -> None:
-        """Run a row, or say why not, and write its part's file anew."""
+        """Run a row that is not done yet, or say why not, and write its part's file anew."""
+        if row.name in self.results[row.part] and row.kind != "roof":  # that describes the machine of each call
+            return
         left = self._deadline - time.monotonic()
         if row.estimate > left:
             found: dict[str, Any] = {"status": "not run: no time left", "estimate_s": row.estimate, "left_s": left}
         else:
             self.say(f"{row.part} {row.name} ...", end=" ")
             found = self._measure(row, left)
-        self._environment = found.pop("environment", self._environment)
-        self.results[row.part][row.name] = {**dataclasses.asdict(row), **found}
+        self._describe_call(found.pop("environment", {}))
+        self.results[row.part][row.name] = {**dataclasses.asdict(row), **found, "call": len(self._calls) - 1}
         self.say(found["status"] if "reason" not in found else f"{found['status']}: {found['reason']}"[:300])
         self._write(row.part)
 
@@ -103,13 +111,35 @@ class Runner:
         }
         return os.environ | ours | ({"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""} if self._smoke else {})
 
+    def _read(self) -> None:
+        """Keep the rows that earlier calls have done."""
+        for path in sorted(self._out.glob("part_*.json")):
+            record = json.loads(path.read_text())
+            if record["smoke"] != self._smoke:
+                raise ValueError(
+                    f"{path}: expected results {'with' if self._smoke else 'without'} --smoke; name another"
+                )
+            self._calls = max(self._calls, record["calls"], key=len)
+            done = (row for row in record["rows"] if row["status"] == "done")
+            self.results[record["name"]] = {row["name"]: row for row in done}
+
+    def _describe_call(self, environment: dict[str, Any]) -> None:
+        """Keep what a call ran on, once it is known."""
+        if not environment:
+            return
+        for earlier in self._calls[:-1]:
+            expected = earlier["environment"].get("device", environment["device"])
+            if expected != environment["device"]:
+                raise ValueError(f"{self._out}: expected the device of its results, {expected}, got "
+                                 f"{environment['device']}; name another folder")  # fmt: skip
+        self._calls[-1]["environment"] = environment
+
     def _write(self, part: str) -> None:
         record = {
+            "name": part,
             "part": PARTS[part],
-            "command": " ".join(["python", "scripts/bench_accelerator.py", *sys.argv[1:]]),
-            "minutes": self._minutes,
             "smoke": self._smoke,
-            "environment": self._environment,
+            "calls": self._calls,
             "rows": list(self.results[part].values()),
         }
         temporary = self._out / ".part"
