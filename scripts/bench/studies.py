@@ -50,6 +50,7 @@ TRANSFER = Study(
         ("native", "native_frozen1"): BOTH,
         ("native", "native_s5"): BOTH,
         ("native", "improved"): BOTH,
+        ("improved", "native_s5"): BOTH,
         ("random", "improved"): BOTH,
     },
     probes=("unit", "native"),

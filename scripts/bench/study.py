@@ -111,8 +111,10 @@ def _scores(workdir: Path, validation: Predictions) -> dict[str, Any]:
     summary = read_summary(workdir)
     assert summary is not None
     epochs = [record for record in read_records(workdir / "metrics.jsonl") if "eval/accuracy" in record]
+    test = read_run(workdir)
+    del test["command"]  # the study's own makes all of them
     return {
-        "test": read_run(workdir) | {"intervals": summary["intervals"], "macro_auc": summary["macro_auc"]},
+        "test": test | {"intervals": summary["intervals"], "macro_auc": summary["macro_auc"]},
         "val": _scored(validation),
         "val_by_epoch": [
             {name: record[f"eval/{name}"] for name in ("accuracy", "balanced_accuracy", "loss")} for record in epochs

@@ -40,7 +40,7 @@ def test_an_image_can_be_drawn_alone_and_again(source: SyntheticSource) -> None:
     assert SyntheticSource(COUNT, seed=1).read(image_id) != source.read(image_id)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_linear_models_on_colour_and_thumbnails_fail(source: SyntheticSource) -> None:
     images = [np.asarray(decode(source.read(i))) for i in source.metadata.image_id.tolist()]
     colour = np.stack([image.mean((0, 1)) for image in images])

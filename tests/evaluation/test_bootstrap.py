@@ -207,7 +207,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
 @pytest.mark.parametrize(
     ("n", "images", "recall", "correlation"),
     [
-        pytest.param(1103, np.ones(1), FAIR, 0.0, id="paper", marks=pytest.mark.slow),
+        pytest.param(1103, np.ones(1), FAIR, 0.0, id="paper", marks=pytest.mark.long),
         pytest.param(1103, np.ones(1), POOR, 0.0, id="paper-poor", marks=pytest.mark.long),
         pytest.param(1100, LESION_IMAGES, FAIR, 0.5, id="ham", marks=pytest.mark.long),
         pytest.param(1100, LESION_IMAGES, GOOD, 0.5, id="ham-good", marks=pytest.mark.long),

@@ -30,12 +30,8 @@ from hamjax.models.registry import MODEL_SPECS
 from tests.helpers.untrained_run import random_variables, varied_images, write_run
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
-# The two of more layers take minutes to convert, and share all code with the first.
-PUBLISHED = [
-    pytest.param("resnet50", marks=pytest.mark.slow),
-    pytest.param("inceptionv3", marks=pytest.mark.long),
-    pytest.param("densenet201", marks=pytest.mark.long),
-]
+# Each takes a minute and more to convert; they share all code with the CNN but the names of their layers.
+PUBLISHED = [pytest.param(model, marks=pytest.mark.long) for model in ("resnet50", "inceptionv3", "densenet201")]
 TOLERANCE = 1e-5
 BATCHES = (1, 7)
 # What stands before and behind a block of the page. hamjax is no part of the other programs.
@@ -138,8 +134,8 @@ def test_another_program_gives_the_probabilities_of_the_run(
 # network as they take the CNN.
 LARGER = ("inceptionv3", "densenet201")
 OWN = [
-    *(("resnet50", format, pytest.mark.slow) for format in ("keras", "onnx")),
-    *(("resnet50", format, pytest.mark.long) for format in ("stablehlo", "safetensors")),
+    ("resnet50", "onnx", pytest.mark.slow),
+    *(("resnet50", format, pytest.mark.long) for format in FORMATS if format != "onnx"),
     *((model, format, pytest.mark.long) for model in LARGER for format in FORMATS),
 ]
 

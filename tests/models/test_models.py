@@ -192,7 +192,9 @@ def test_a_network_goes_on_from_a_given_stage(model: Any, rng: np.random.Generat
     assert (model.apply(variables, other) != logits).all()
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet50", "inceptionv3", "densenet201"])
+@pytest.mark.parametrize(
+    "name", ["cnn", "resnet50", "inceptionv3", pytest.param("densenet201", marks=pytest.mark.long)]
+)
 def test_bfloat16_keeps_parameters_and_logits_in_float32(name: str) -> None:
     model = create_model(name, compute_dtype="bfloat16")
     variables = jax.eval_shape(lambda: init_variables(model, image_size=96, seed=0))

@@ -28,7 +28,9 @@ def _primitives(jaxpr: Any) -> set[str]:
     return {equation.primitive.name for equation in jaxpr.eqns}.union(*map(_primitives, inner))
 
 
-@pytest.mark.parametrize("name", MODEL_SPECS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name == "densenet201" else []) for name in MODEL_SPECS]
+)
 def test_a_plain_network_holds_no_form_of_ours(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "densenet201":
         shorten(monkeypatch, name)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,25 @@ from hamjax.training.run_directory.metrics_log import read_records
 from tests.helpers.distributed_worker import BATCH, STEPS
 
 # Processes, devices of each; several devices of one process are those of nearly all other tests.
-LAYOUTS = ((1, 1), (2, 2), (4, 1))
-RESUMED = ((1, 1), (4, 1))
+FOUR = pytest.param((4, 1), marks=pytest.mark.long)
+LAYOUTS = ((1, 1), (2, 2), FOUR)
+RESUMED = ((1, 1), FOUR)
 # What float64 shows to nine places in every layout, float32 has to show in one.
 NARROW = ((1, 1), (2, 2))
 WORKER = ("-m", "tests.helpers.distributed_worker")
 pytestmark = pytest.mark.slow
+
+
+class Folders(dict[tuple[int, int], Path]):
+    """What came of each layout, made when a test first asks for it."""
+
+    def __init__(self, make: Callable[[int, int], Path]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, layout: tuple[int, int]) -> Path:
+        self[layout] = self._make(*layout)
+        return self[layout]
 
 
 def _work(task: str, folder: Path, processes: int, devices: int) -> None:
@@ -35,26 +49,32 @@ def _work(task: str, folder: Path, processes: int, devices: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], Path]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     """The same 20 steps in every layout."""
     root = tmp_path_factory.mktemp("layouts")
-    folders = {(p, d): root / f"{p}x{d}" for p, d in LAYOUTS}
-    for (processes, devices), folder in folders.items():
+
+    def make(processes: int, devices: int) -> Path:
+        folder = root / f"{processes}x{devices}"
         folder.mkdir()
         _work("both" if (processes, devices) in NARROW else "whole", folder, processes, devices)
-    return folders
+        return folder
+
+    return Folders(make)
 
 
 @pytest.fixture(scope="module")
-def resumed(runs: dict[tuple[int, int], Path]) -> dict[tuple[int, int], Path]:
+def resumed(runs: Folders) -> Folders:
     """The run of 2 x 2 taken up at its tenth step in other layouts."""
-    folders = {(p, d): runs[2, 2].with_name(f"resumed_{p}x{d}") for p, d in RESUMED}
-    for (processes, devices), folder in folders.items():
+
+    def make(processes: int, devices: int) -> Path:
+        folder = runs[2, 2].with_name(f"resumed_{processes}x{devices}")
         shutil.copytree(runs[2, 2] / "float64", folder / "float64")
         for kind in ("last", "best"):
             shutil.rmtree(folder / "float64" / "checkpoints" / kind / str(STEPS))
         _work("resume", folder, processes, devices)
-    return folders
+        return folder
+
+    return Folders(make)
 
 
 def _same(a: Path, b: Path, atol: float) -> None:
@@ -76,28 +96,26 @@ def _stream(folder: Path, dtype: str) -> dict[int, list[int]]:
 
 @pytest.mark.parametrize("layout", LAYOUTS[1:])
 @pytest.mark.parametrize("name", ["float64", "densenet_1", "densenet_4"])
-def test_parameters_do_not_depend_on_processes_and_devices(
-    runs: dict[tuple[int, int], Path], layout: tuple[int, int], name: str
-) -> None:
+def test_parameters_do_not_depend_on_processes_and_devices(runs: Folders, layout: tuple[int, int], name: str) -> None:
     _same(runs[layout] / f"{name}.npz", runs[1, 1] / f"{name}.npz", 1e-9)
 
 
 @pytest.mark.parametrize("layout", NARROW[1:])
-def test_losses_in_float32_agree(runs: dict[tuple[int, int], Path], layout: tuple[int, int]) -> None:
+def test_losses_in_float32_agree(runs: Folders, layout: tuple[int, int]) -> None:
     ours, alone = _losses(runs[layout] / "float32"), _losses(runs[1, 1] / "float32")
     assert len(ours) == STEPS
     np.testing.assert_allclose(ours, alone, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("layout", NARROW[1:])
-def test_one_checkpoint_gives_the_same_predictions(runs: dict[tuple[int, int], Path], layout: tuple[int, int]) -> None:
+def test_one_checkpoint_gives_the_same_predictions(runs: Folders, layout: tuple[int, int]) -> None:
     ours, alone = (np.load(runs[key] / "probabilities.npy") for key in (layout, (1, 1)))
     np.testing.assert_allclose(ours, alone, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(ours.argmax(1), alone.argmax(1))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_each_process_opens_only_its_share(runs: dict[tuple[int, int], Path], layout: tuple[int, int]) -> None:
+def test_each_process_opens_only_its_share(runs: Folders, layout: tuple[int, int]) -> None:
     processes, _ = layout
     everyone = json.loads((runs[layout] / "float64.json").read_text())
     val = sum(line.endswith(",val") for line in (runs[layout] / "float64" / "split.csv").read_text().splitlines())
@@ -108,9 +126,7 @@ def test_each_process_opens_only_its_share(runs: dict[tuple[int, int], Path], la
 
 
 @pytest.mark.parametrize("layout", RESUMED)
-def test_a_run_goes_on_in_another_layout(
-    runs: dict[tuple[int, int], Path], resumed: dict[tuple[int, int], Path], layout: tuple[int, int]
-) -> None:
+def test_a_run_goes_on_in_another_layout(runs: Folders, resumed: Folders, layout: tuple[int, int]) -> None:
     undisturbed = _stream(runs[2, 2], "float64")
     assert _stream(resumed[layout], "float64") == {step: undisturbed[step] for step in range(10, STEPS)}
     _same(resumed[layout] / "float64.npz", runs[2, 2] / "float64.npz", 1e-9)

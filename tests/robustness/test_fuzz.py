@@ -26,7 +26,7 @@ def test_the_fuzzer_sees_defects_crashes_hangs_escapes_and_memory() -> None:
     assert row.split() == ["all", "8", "7", "1", "0", "1", "1", "6"]
 
 
-@pytest.mark.parametrize("each", [pytest.param(60, marks=pytest.mark.slow), pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("each", [pytest.param(40, marks=pytest.mark.slow), pytest.param(200, marks=pytest.mark.long)])
 def test_mutants_are_accepted_or_refused_with_a_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], each: int
 ) -> None:

@@ -161,7 +161,7 @@ def test_the_loop_is_timed_beside_its_own_step(tmp_path: Path) -> None:
     assert found["checkpoint_blocking_seconds"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_loop_of_steps_of_a_fixed_length_reaches_the_rate_of_a_held_batch(tmp_path: Path) -> None:
     out = tmp_path / "end.json"
     few = ("--models", "cnn:16", "--synthetic", "300", "--rounds", "3", "--batch-size", "16", "--window", "20")

@@ -78,7 +78,7 @@ def _saves(tiny: Tiny, workdir: Path, **changes: object) -> list[int]:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"checkpoint_every_steps": 0}, [23, 46]),
+        pytest.param({"checkpoint_every_steps": 0}, [23, 46], marks=pytest.mark.long),
         ({"checkpoint_every_steps": 20}, [20, 23, 43, 46]),  # never a few steps after an epoch's end
         ({"checkpoint_every_steps": 7, "steps_per_dispatch": 2}, [7, 15, 21, 23, 30, 38, 44, 46]),
         ({"checkpoint_every_steps": 0, "checkpoint_every_minutes": 1e-9}, [5, 10, 15, 20, 23, 25, 30, 35, 40, 45, 46]),

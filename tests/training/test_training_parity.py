@@ -183,7 +183,9 @@ def _network(name: str, dtype: Any) -> Any:
     return Classifier(functools.partial(DenseNet, (2, 2)), dtype=jnp.dtype(dtype))
 
 
-@pytest.mark.parametrize(("name", "mix"), [("cnn", None), ("densenet", None), ("cnn", "mixup")])
+@pytest.mark.parametrize(
+    ("name", "mix"), [("cnn", None), ("densenet", None), pytest.param("cnn", "mixup", marks=pytest.mark.long)]
+)
 def test_one_device_and_eight_agree_in_float64(float64: None, name: str, mix: str | None) -> None:
     model, batches = _network(name, "float64"), _batches(20, 16, 16)
     mixed = mix and functools.partial(MIXES[mix], alpha=0.4)
