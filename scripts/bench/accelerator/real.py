@@ -3,10 +3,12 @@
 import contextlib
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 import hamjax
 from bench.accelerator import reference
@@ -44,6 +46,25 @@ class HeldProgram:
         return state, jax.tree.map(lambda count: count + 1, metrics)
 
 
+class TimedDispatch:
+    """Takes the loop's steps, and notes the seconds until each call is back: what the host spends to hand them over."""
+
+    def __init__(self, dispatch: Callable[..., Any]) -> None:
+        self._dispatch = dispatch
+        self._seconds: dict[str, list[float]] = {"real": [], "held": []}
+
+    def __call__(self, step: int, *arguments: Any) -> Any:
+        """Take steps; those of the held batch are called with step 0."""
+        start = time.perf_counter()
+        result = self._dispatch(step, *arguments)
+        self._seconds["real" if step else "held"].append(time.perf_counter() - start)
+        return result
+
+    def medians(self) -> dict[str, float]:
+        """Return the median seconds of a call, of real and of held batches."""
+        return {kind: float(np.median(seconds)) for kind, seconds in self._seconds.items()}
+
+
 def time_loop(spec: dict[str, Any], begun: float) -> dict[str, Any]:
     """Time the real loop, what a save blocks, and the seconds from the process's start to the first steps done.
 
@@ -53,7 +74,8 @@ def time_loop(spec: dict[str, Any], begun: float) -> dict[str, Any]:
     per_dispatch, augment_on = spec["steps_per_dispatch"], spec["options"]["augment_on"]
     window = (4 if spec["options"].get("quick") else 8) * per_dispatch
     config = _config(spec, "s3", data__augment_on=augment_on, train__max_steps=(WINDOWS + WARM_UP) * window,
-                     train__log_every_steps=window, train__checkpoint_every_minutes=0)  # fmt: skip
+                     train__log_every_steps=window, train__checkpoint_every_minutes=0,
+                     data__num_threads=spec["options"].get("num_threads", -1))  # fmt: skip
     experiment = build_experiment(config)
     set_up = time.perf_counter()
     with (
@@ -74,14 +96,20 @@ def time_loop(spec: dict[str, Any], begun: float) -> dict[str, Any]:
                     validate=lambda state, should_stop: NOT_VALIDATED, on_dispatch=on_dispatch)  # fmt: skip
         if augment_on == "host":
             loop.dispatch = HeldProgram(spec)
+        loop.dispatch = timed = TimedDispatch(loop.dispatch)
         loop.restore()
         hooks.append(Interleaved(loop, window, per_dispatch))
         loop.run()
         loop.records.close()
         saves = [save_seconds(loop) for _ in range(3)]
         checkpoints.wait()
-    starts = {"seconds_until_set_up": set_up - begun, "seconds_until_first_steps": first[0] - begun}
-    return starts | summarize(experiment, hooks[0], saves, spec["batch_size"], WARM_UP)
+    facts = {
+        "seconds_until_set_up": set_up - begun,
+        "seconds_until_first_steps": first[0] - begun,
+        "num_threads": experiment.resolved.num_threads,
+        "dispatch_seconds": timed.medians(),
+    }
+    return facts | summarize(experiment, hooks[0], saves, spec["batch_size"], WARM_UP)
 
 
 def train(spec: dict[str, Any]) -> dict[str, Any]:
