@@ -26,7 +26,7 @@ def describe_study(results: Mapping[str, Any]) -> str:
     """Lay out a study: what its runs scored, and how those that are paired differ."""
     probes = {f"probe, {name}": each for name, each in results.get("probes", {}).items() if name != "comparisons"}
     scored = table(
-        ["run", "accuracy, test", "balanced accuracy, test", "validation", "epoch by epoch"],
+        ["run", "accuracy, test", "balanced accuracy, test", "on validation", "epoch by epoch"],
         [_row(name, each) for name, each in (results["runs"] | probes).items()],
     )
     pairs: dict[str, dict[str, str]] = {}
@@ -39,10 +39,10 @@ def describe_study(results: Mapping[str, Any]) -> str:
 
 
 def _row(name: str, found: Mapping[str, Any]) -> list[str]:
-    test = found["test"]
+    test = found.get("test")
     epochs = ", ".join(f"{epoch['balanced_accuracy']:.2f}" for epoch in found.get("val_by_epoch", ()))
-    return [name, _score(test, "accuracy"), _score(test, "balanced_accuracy"),
-            f"{found['val']['balanced_accuracy']:.3f}", epochs]  # fmt: skip
+    on_test = [_score(test, score) if test else "" for score in ("accuracy", "balanced_accuracy")]
+    return [name, *on_test, _score(found["val"], "balanced_accuracy"), epochs]
 
 
 def _score(found: Mapping[str, Any], name: str) -> str:

@@ -25,7 +25,7 @@ from hamjax.commands import errors_reported
 from hamjax.config.command_line import parse
 from hamjax.data.classes import CLASSES
 from hamjax.data.lesions import lesion_groups
-from hamjax.data.splits import VAL
+from hamjax.data.splits import TEST, VAL
 from hamjax.evaluation.evaluate import evaluate_run
 from hamjax.evaluation.metrics.bootstrap import bootstrap_intervals
 from hamjax.evaluation.metrics.classification import classification_report
@@ -37,6 +37,8 @@ from hamjax.training.setup.experiment import Experiment
 # Labels [N], probabilities [N, 7] and lesions [N] of a partition.
 Predictions = tuple[np.ndarray, np.ndarray, np.ndarray]
 Predict = Callable[[str, str], Predictions]
+TEST_SCORES = ("n", "accuracy", "balanced_accuracy", "macro_f1", "majority_baseline_accuracy", "confusion_matrix",
+               "classes", "alarms")  # fmt: skip
 
 
 def main() -> None:
@@ -95,8 +97,9 @@ def _lesions(experiment: Experiment, partition: str) -> np.ndarray:
 def collect(study: Study, workdir: Path, predict: Predict) -> dict[str, Any]:
     """Return what the finished runs of a study scored, and how the pairs among them differ."""
     finished = [name for name in study.runs if read_summary(workdir / name) is not None]
+    tested = {name for pair, parts in study.pairs.items() if TEST in parts for name in pair}
     return {
-        "runs": {name: _scores(workdir / name, predict(name, VAL)) for name in finished},
+        "runs": {name: _scores(workdir / name, predict(name, VAL), tested=name in tested) for name in finished},
         "comparisons": [
             {"first": first, "second": second, "partition": part,
              **_differences(predict(first, part), predict(second, part))}
@@ -107,14 +110,17 @@ def collect(study: Study, workdir: Path, predict: Predict) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _scores(workdir: Path, validation: Predictions) -> dict[str, Any]:
+def _scores(workdir: Path, validation: Predictions, *, tested: bool) -> dict[str, Any]:
+    """Return what a run scored; on the test part only where a pair is compared on it: each look at it costs."""
     summary = read_summary(workdir)
     assert summary is not None
     epochs = [record for record in read_records(workdir / "metrics.jsonl") if "eval/accuracy" in record]
-    test = read_run(workdir)
-    del test["command"]  # the study's own makes all of them
+    run = read_run(workdir)
+    del run["command"]  # the study's own makes all of them
+    test = {name: run.pop(name) for name in TEST_SCORES} | {name: summary[name] for name in ("intervals", "macro_auc")}
     return {
-        "test": test | {"intervals": summary["intervals"], "macro_auc": summary["macro_auc"]},
+        "run": run,
+        **({"test": test} if tested else {}),
         "val": _scored(validation),
         "val_by_epoch": [
             {name: record[f"eval/{name}"] for name in ("accuracy", "balanced_accuracy", "loss")} for record in epochs

@@ -40,3 +40,15 @@ def test_pairs_of_finished_runs_are_compared_lesion_by_lesion(finished: Path, tm
     assert results["runs"]["second"]["val"]["recall"] == dict.fromkeys(results["runs"]["second"]["val"]["recall"], 1.0)
     *_, last = describe_study(results).splitlines()
     assert [cell.strip()[:6] for cell in last.split("|")[1:-1]] == ["second", "+0.857", "+0.857"]
+
+
+def test_the_test_part_is_looked_at_only_where_a_pair_asks_for_it(finished: Path, tmp_path: Path) -> None:
+    for name in RUNS:
+        shutil.copytree(finished, tmp_path / name)
+    study = Study("?", (), RUNS, {("first", "second"): ("val", "test"), ("first", "to come"): ("val",)})
+    labels = np.arange(70) % 7
+    results = collect(study, tmp_path, lambda *_: (labels, np.eye(7)[labels], labels))
+    assert [name for name, run in results["runs"].items() if "test" in run] == ["first", "second"]
+    assert "accuracy" not in results["runs"]["to come"]["run"]
+    line = next(line for line in describe_study(results).splitlines() if "| to come" in line)
+    assert [cell.strip() for cell in line.split("|")[2:4]] == ["", ""]
