@@ -1,8 +1,10 @@
 """Protocols: how each one tests and chooses, its tables, and all of them side by side."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
+from hamjax.paper.cells import Cell, read_state
 from hamjax.paper.networks import TITLES
 from hamjax.paper.published import best_strategies
 from hamjax.paper.results import Result
@@ -76,7 +78,28 @@ def make_block(protocol: str, models: Sequence[str], results: Sequence[Result]) 
             f"{report['majority_baseline_balanced_accuracy']:.3f}."
         )
     lines.append(f"Strategy chosen by {CHOSEN_BY[protocol]}: {', '.join(chosen) or 'none has run'}.")
-    return Block(protocol, tuple(lines), tuple(make_tables(protocol, models, results)), tuple(results), best)
+    how = describe_training([cell for result in results for cell in result.cells])
+    # In each title, since a table is read and copied alone.
+    tables = (dataclasses.replace(table, title=f"{table.title} ({how})") if how else table
+              for table in make_tables(protocol, models, results))  # fmt: skip
+    return Block(protocol, tuple(lines), tuple(tables), tuple(results), best)
+
+
+def describe_training(cells: Sequence[Cell]) -> str:
+    """Return what finished cells were trained on and how long, such as "64 px, 200x150 images, 6 epochs"."""
+    parts = []
+    for cell in cells:
+        state = read_state(cell)
+        note = (state.summary or {}).get("images_note", "")
+        found = re.search(r"(drawn images, [^,]+, )?of (\d+x\d+) pixels", note)
+        images = f"{found[2]} {'drawn images' if found[1] else 'images'}" if found else ""
+        epochs = cell.config.train.epochs
+        parts.append((f"{cell.config.data.image_size} px", images, f"{epochs} epoch{'s' if epochs > 1 else ''}",
+                      "as many steps in each" if cell.config.sampling.epoch_size == "fixed" else ""))  # fmt: skip
+    # Networks can differ in size, and strategies in nothing.
+    return ", ".join(
+        text for part in zip(*parts, strict=True) if (text := " or ".join(dict.fromkeys(filter(None, part))))
+    )
 
 
 def side_by_side(blocks: Sequence[Block], models: Sequence[str]) -> Table:

@@ -35,6 +35,7 @@ def finish(
     lesion: Sequence[str] | None = None,
     data: str = "data",
     alarms: Sequence[str] = (),
+    images_note: str = "300 drawn images, no photographs, of 120x90 pixels, squash to 16x16",
 ) -> None:
     """Write what a finished run leaves of predictions [N] for labels [N]."""
     report = cell.workdir / "report"
@@ -54,5 +55,5 @@ def finish(
     )
     summary = {"data_fingerprint": data, "split": {"fingerprint": cell.split}, "alarms": list(alarms),
                "model": cell.model, "strategy": cell.strategy, "seed": cell.seed, "checkpoint": {},
-               "per_class": {}}  # fmt: skip
+               "per_class": {}, "images_note": images_note}  # fmt: skip
     (report / "test.json").write_text(json.dumps(summary))

@@ -112,6 +112,30 @@ def test_protocols_stand_side_by_side_and_only_the_papers_is_compared(tmp_path: 
     assert compared.title in layout.text(blocks, compared, [])
 
 
+@pytest.mark.parametrize(
+    ("note", "words", "expected"),
+    [
+        ("300 drawn images, no photographs, of 120x90 pixels", (), "16 px, 120x90 drawn images, 50 epochs"),
+        ("10,015 images of 200x150 pixels (3 of other sizes)", ("--config.sampling.epoch_size=fixed",
+         "--config.train.epochs=6"), "16 px, 200x150 images, 6 epochs, as many steps in each"),
+    ],
+)  # fmt: skip
+def test_every_table_says_what_was_trained_on(tmp_path: Path, note: str, words: tuple[str, ...], expected: str) -> None:
+    cells = cells_of(tmp_path, *words, strategies=["s1", "s2"])
+    for cell in cells:
+        finish(cell, *_draw(3, 300), images_note=f"{note}, squash to 16x16")
+    reproduce.write_tables(tmp_path, cells)
+    titles = [
+        table["title"]
+        for table in json.loads((tmp_path / "tables.json").read_text())["protocols"]["paper"]["tables"].values()
+    ]
+    assert len(titles) == 5
+    for title in titles:
+        assert title.endswith(f"({expected})")
+        assert title in (tmp_path / "tables.txt").read_text()
+        assert title in (tmp_path / "index.html").read_text()
+
+
 def test_cells_of_different_images_are_not_put_in_one_table(tmp_path: Path) -> None:
     cells = cells_of(tmp_path, seeds=[0, 1])
     finish(cells[0], [NV], [NV])
