@@ -67,9 +67,7 @@ def write_result(path: Path | None, settings: Mapping[str, Any], results: Mappin
     if path is None:
         return
     record = {
-        "command": shlex.join(
-            ["python", *(os.path.relpath(word) if os.path.isabs(word) else word for word in sys.argv)]
-        ),
+        "command": shlex.join(["python", *map(portable, sys.argv)]),
         "settings": dict(settings),
         "environment": {
             **environment(),
@@ -83,6 +81,12 @@ def write_result(path: Path | None, settings: Mapping[str, Any], results: Mappin
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n")
     print(f"wrote {path}")
+
+
+def portable(word: str) -> str:
+    """Return a word of a command line with its path, if it is an absolute one, relative to the working directory."""
+    key, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return key + equals + (os.path.relpath(value) if os.path.isabs(value) else value)
 
 
 def _cpu() -> str:

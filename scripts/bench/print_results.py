@@ -11,6 +11,7 @@ from typing import Any
 from bench.measure import table
 from bench.studies import STUDIES
 
+GRIDS = ("grid_cnn_64px",)
 RESULTS = Path(__file__).parents[1] / "results"
 PARTS = ("val", "test")
 
@@ -20,6 +21,9 @@ def main() -> None:
     for name in STUDIES:
         if (path := RESULTS / f"{name}.json").exists():
             print(f"{name}\n\n{describe_study(json.loads(path.read_text())['results'])}\n")
+    for name in GRIDS:
+        if (path := RESULTS / f"{name}.json").exists():
+            print(f"{name}\n\n{describe_grid(json.loads(path.read_text())['results'])}\n")
 
 
 def describe_study(results: Mapping[str, Any]) -> str:
@@ -36,6 +40,33 @@ def describe_study(results: Mapping[str, Any]) -> str:
         return scored
     rows = [[pair, *(found.get(part, "") for part in PARTS)] for pair, found in pairs.items()]
     return f"{scored}\n\n{table(['balanced accuracy', 'validation', 'test'], rows)}"
+
+
+def describe_grid(results: Mapping[str, Any]) -> str:
+    """Lay out a grid of one network under the paper's protocol: accuracy beside the paper's, and balanced accuracy."""
+    tables = results["protocols"]["paper"]["tables"]
+    rows = []
+    for strategy, (found,) in tables["table4"]["rows"].items():
+        (balanced,) = tables["table4_balanced"]["rows"][strategy]
+        rows.append(
+            [
+                strategy,
+                f"{found['published']['value']:.3f}",
+                _mean(found["ours"]),
+                found["noise"],
+                _mean(balanced["ours"]),
+            ]
+        )
+    (network,) = tables["table4"]["columns"]
+    return table([network, "accuracy in the paper", "here", "here is", "balanced accuracy here"], rows)
+
+
+def _mean(score: Mapping[str, Any] | None) -> str:
+    if score is None:
+        return "not run"
+    spread = f" ± {score['sd']:.3f}" if score["sd"] is not None else ""
+    ends = f" ({score['interval'][0]:.3f}-{score['interval'][1]:.3f})" if score["interval"] else ""
+    return f"{score['value']:.3f}{spread}{ends}"
 
 
 def _row(name: str, found: Mapping[str, Any]) -> list[str]:

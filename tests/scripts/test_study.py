@@ -1,16 +1,22 @@
 """A study scores the runs that are finished, and compares those that it pairs."""
 
+import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from bench.print_results import describe_study
+from bench.measure import portable
+from bench.print_results import describe_grid, describe_study
+from bench.record_run import record_grid
 from bench.studies import STUDIES, Study
 from bench.study import collect
 
 from hamjax.config.command_line import parse
 from hamjax.evaluation.metrics.comparison import compare
+from hamjax.paper.reproduce import write_tables
+from tests.helpers.grid_runs import cells_of
 
 RUNS: dict[str, tuple[str, ...]] = dict.fromkeys(("first", "second", "to come"), ("quickstart",))
 
@@ -52,3 +58,27 @@ def test_the_test_part_is_looked_at_only_where_a_pair_asks_for_it(finished: Path
     assert "accuracy" not in results["runs"]["to come"]["run"]
     line = next(line for line in describe_study(results).splitlines() if "| to come" in line)
     assert [cell.strip() for cell in line.split("|")[2:4]] == ["", ""]
+
+
+def test_a_grid_is_kept_with_its_tables_and_runs(finished: Path, tmp_path: Path) -> None:
+    cells = cells_of(tmp_path / "grid", strategies=["s1", "s4"])
+    for cell in cells:
+        shutil.copytree(finished, cell.workdir)
+    write_tables(tmp_path / "grid", cells)
+    record_grid(tmp_path / "grid", "hamjax reproduce", tmp_path / "kept.json")
+    kept = json.loads((tmp_path / "kept.json").read_text())
+    assert kept["settings"] == {"made_by": "hamjax reproduce"}
+    assert list(kept["results"]["runs"]) == ["paper/cnn_s1_seed0", "paper/cnn_s4_seed0"]
+    assert (tmp_path / "kept.txt").read_text() == (tmp_path / "grid" / "tables.txt").read_text()
+    scored = kept["results"]["runs"]["paper/cnn_s4_seed0"]["accuracy"]
+    line = next(line for line in describe_grid(kept["results"]).splitlines() if line.startswith("| S4"))
+    assert [cell.split()[0] for cell in line.split("|")[2:4]] == ["0.031", f"{scored:.3f}"]
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("--key=/a/b", "--key=../b"), ("/a/b", "../b"), ("--key=3", "--key=3"), ("a/b", "a/b"), ("x=/a/b", "x=/a/b")],
+)
+def test_kept_commands_have_no_absolute_paths(monkeypatch: pytest.MonkeyPatch, word: str, expected: str) -> None:
+    monkeypatch.setattr(os.path, "relpath", lambda path: path.replace("/a/", "../"))
+    assert portable(word) == expected
