@@ -1,6 +1,6 @@
 """Keep the result of finished runs as one small JSON, for the README to quote.
 
-    python scripts/record_run.py --workdir runs/cnn_s2 [--workdir ...] --json scripts/results/cnn_s2_64px.json
+    python scripts/record_run.py --workdir runs/quickstart [--workdir ...] --json quickstart.json
     python scripts/record_run.py --grid runs/grid --made-by "hamjax reproduce ..." --json grid_cnn_64px.json
 
 Several directories are repetitions; the JSON holds each of them, with what it ran on. Of a grid it holds the tables,

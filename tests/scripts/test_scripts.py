@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 from bench import print_speed
-from bench.print_results import describe_study
+from bench.print_results import GRIDS, describe_grid, describe_study
 from bench.studies import STUDIES
 from PIL import Image
 
@@ -147,3 +147,11 @@ def test_the_page_of_results_shows_what_was_measured(study: str) -> None:
         for block in describe_study(json.loads(path.read_text())["results"]).split("\n\n"):
             assert block in page
         assert (ROOT / "hamjax" / "paper" / f"{study}.png").exists()
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_the_page_of_results_shows_the_grids(grid: str) -> None:
+    results = json.loads((ROOT / "scripts" / "results" / f"{grid}.json").read_text())["results"]
+    assert describe_grid(results) in (ROOT / "hamjax" / "paper" / "README.md").read_text()
+    for table in results["protocols"]["paper"]["tables"].values():
+        assert table["title"] in (ROOT / "scripts" / "results" / f"{grid}.txt").read_text()
