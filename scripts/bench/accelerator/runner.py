@@ -115,6 +115,8 @@ class Runner:
         """Keep the rows that earlier calls have done."""
         for path in sorted(self._out.glob("part_*.json")):
             record = json.loads(path.read_text())
+            if "calls" not in record:
+                raise ValueError(f"{path}: expected results with their calls, got an older file; name another folder")
             if record["smoke"] != self._smoke:
                 raise ValueError(
                     f"{path}: expected results {'with' if self._smoke else 'without'} --smoke; name another"
