@@ -56,10 +56,10 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 def main(words: Sequence[str]) -> None:
     """Run the command."""
     args = _parse(words)
+    keep_freed_memory()
     connect(args.distributed)
     find_devices()
     enable_compilation_cache("auto")
-    keep_freed_memory()
     with only_first_speaks(), peers_needed(), memory_needed():
         _evaluate(args)
 

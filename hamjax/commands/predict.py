@@ -25,6 +25,7 @@ from hamjax.report.terminal import table
 from hamjax.runtime.accelerators import find_devices, memory_needed
 from hamjax.runtime.compiler import enable_compilation_cache
 from hamjax.runtime.files import write_atomically
+from hamjax.runtime.memory import keep_freed_memory
 from hamjax.runtime.paths import user_path
 
 GALLERY = 200  # of so many images a page has some 10 MB, which browsers open at once
@@ -61,6 +62,7 @@ def main(words: Sequence[str]) -> None:
     args = _parse(words)
     # Before the network, as in `hamjax.predict`.
     files, broken = find_images(args.images)
+    keep_freed_memory()
     find_devices()
     enable_compilation_cache("auto")
     with memory_needed():

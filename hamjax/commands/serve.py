@@ -22,6 +22,7 @@ from hamjax.runtime.accelerators import find_devices, memory_needed
 from hamjax.runtime.compiler import enable_compilation_cache
 from hamjax.runtime.errors import UserError
 from hamjax.runtime.extras import load_extra
+from hamjax.runtime.memory import keep_freed_memory
 from hamjax.runtime.paths import user_path
 
 GRACE = 10  # seconds that answers in the making are waited for at the end
@@ -41,6 +42,7 @@ def main(words: Sequence[str]) -> None:
     evidence = read_evidence(args.workdir)
     # Before the network, which takes a while to be ready.
     with _listening(args.host, args.port) as listener:
+        keep_freed_memory()
         find_devices()
         enable_compilation_cache("auto")
         with memory_needed():

@@ -95,6 +95,7 @@ def train(
     workdir, config = user_path(workdir), with_user_paths(config)
     validate(config, began=(workdir / "config.json").exists())
     require_fitting(config)
+    keep_freed_memory()
     connect(config.runtime.distributed, config.runtime.join_seconds)
     find_devices()
     with contextlib.ExitStack() as held:
@@ -120,7 +121,6 @@ def _run(config: Config, workdir: Path, on_dispatch: Callable[[int], object]) ->
         print(f"run directory {workdir}")
         if warning := unused_gpu():
             print(warning)
-        keep_freed_memory()
         print(f"compilation cache {enable_compilation_cache(config.runtime.compilation_cache)}")
         fresh = from_first(not steps_in(workdir / "checkpoints" / "last"))
         experiment, state = _set_up(config, workdir, fresh=fresh)
