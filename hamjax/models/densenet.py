@@ -55,8 +55,11 @@ class DenseNet(nn.Module):
             name = "bn" if last else f"pool{i + 2}_bn"
             x = nn.relu(norm(name=name)(x, train=train, statistics=statistics))
             if not last:
-                x = conv(x.shape[-1] // 2, (1, 1), name=f"pool{i + 2}_conv")(x)
-                x = record(f"pool{i + 2}", average_pool_2x2(x, plain=self.plain))
+                # Keras convolves and then averages. Both are linear, a 1x1 kernel sees one pixel, and there is no bias:
+                # averaging first gives the same numbers up to rounding, from a quarter of the products.
+                features = x.shape[-1] // 2
+                x = conv(features, (1, 1), name=f"pool{i + 2}_conv")(average_pool_2x2(x, plain=self.plain))
+                x = record(f"pool{i + 2}", x)
         return x
 
     def _dense_block(
