@@ -62,6 +62,7 @@ class ResNet(nn.Module):
     def _conv_norm(
         self, x: Array, name: str, features: int, size: int, train: bool, *, stride: int = 1, padding: int = 0
     ) -> Array:
-        conv = Conv(features, (size, size), stride, padding, plain=self.plain, dtype=self.dtype, name=f"{name}_conv")
+        conv = functools.partial(Conv, bias_apart=True, plain=self.plain, dtype=self.dtype, name=f"{name}_conv")
         norm = BatchNorm(epsilon=BN_EPSILON, groups=self.groups, dtype=self.dtype, name=f"{name}_bn")
-        return norm(conv(x), train=train)
+        y, bias = conv(features, (size, size), stride, padding)(x)
+        return norm(y, train=train, bias_before=bias)

@@ -33,11 +33,12 @@ def _draw(rng: np.random.Generator, case: Any, channels: int, features: int) -> 
     return x, kernel, {"stride": stride, "pads": tuple((min(n // 2, padding),) * 2 for n in size)}
 
 
+@pytest.mark.parametrize(("channels", "features"), [(3, 4), (5, 2)])
 @pytest.mark.parametrize("case", MAPS + SMALL, ids=str)
 def test_a_convolution_and_its_gradients_are_laxs_in_every_form(
-    float64: None, case: Any, rng: np.random.Generator
+    float64: None, case: Any, channels: int, features: int, rng: np.random.Generator
 ) -> None:
-    x, kernel, alike = _draw(rng, case, 3, 4)
+    x, kernel, alike = _draw(rng, case, channels, features)
     dy = jnp.asarray(rng.normal(size=jax.eval_shape(functools.partial(lax_forms.convolve, **alike), x, kernel).shape))
 
     @jax.jit  # operation by operation, many more programs would be compiled
@@ -66,3 +67,20 @@ def test_products_are_taken_for_small_maps_alone(case: Any, rng: np.random.Gener
     program = jax.jit(functools.partial(convolve, **alike)).lower(x, kernel).as_text()
     height, width, (rows, columns), *_ = case
     assert ("stablehlo.convolution" in program) == (height * width >= rows * columns)
+
+
+@pytest.mark.parametrize(("channels", "features", "stride"), [(4, 3, 1), (3, 3, 1), (4, 3, 2)])
+def test_gradients_in_narrow_kernels_are_taken_from_the_output_on_a_cpu_alone(
+    channels: int, features: int, stride: int
+) -> None:
+    x, kernel = jnp.zeros((2, 9, 9, channels)), jnp.zeros((3, 3, channels, features))
+
+    def loss(kernel: jax.Array) -> jax.Array:
+        return convolve(x, kernel, stride, ((1, 1), (1, 1))).sum()
+
+    def is_turned(platform: str) -> bool:
+        program = jax.jit(jax.grad(loss)).trace(kernel).lower(lowering_platforms=(platform,)).as_text()
+        return "stablehlo.reverse" in program  # the result's positions are in the opposite order
+
+    assert not is_turned("cuda")
+    assert is_turned("cpu") == (stride == 1 and features < channels)

@@ -82,6 +82,25 @@ def test_batch_norm_is_keras(float64: None, train: bool, rng: np.random.Generato
         np.testing.assert_allclose(stored[1], 0.99 * var + 0.01 * x.var((0, 1, 2)), rtol=1e-10)
 
 
+@pytest.mark.parametrize("train", [True, False])
+def test_a_bias_before_normalization_may_be_left_to_it(float64: None, train: bool, rng: np.random.Generator) -> None:
+    x, bias, towards = (jnp.asarray(rng.normal(size=size)) for size in ((6, 5, 4, 3), (3,), (6, 5, 4, 3)))
+    layer: Any = BatchNorm(dtype=jnp.float64)
+    variables = jax.tree.map(
+        lambda zeros: jnp.asarray(rng.uniform(0.5, 2, zeros.shape)), layer.init(jax.random.key(0), x, train=False)
+    )
+
+    def run(bias: jax.Array, apart: bool) -> Any:
+        given, rest = (x, bias) if apart else (x + bias, 0)
+        y, updated = layer.apply(variables, given, train=train, bias_before=rest, mutable=["batch_stats"])
+        return (y * towards).sum(), (y, updated)
+
+    (_, found), gradient = jax.value_and_grad(run, has_aux=True)(bias, True)
+    (_, expected), expected_gradient = jax.value_and_grad(run, has_aux=True)(bias, False)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-10), found, expected)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-10, atol=1e-12)
+
+
 def test_per_device_statistics_are_those_of_each_part(float64: None, rng: np.random.Generator) -> None:
     x = jnp.asarray(rng.normal(3, 2, (8, 3, 3, 5)))
     grouped: Any = BatchNorm(groups=4, dtype=jnp.float64)

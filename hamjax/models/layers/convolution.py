@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hamjax.models.layers import lax_forms, small_maps
+from hamjax.models.layers import lax_forms, narrow_kernels, small_maps
 from hamjax.models.layers.dense import KERNEL_INIT
 from hamjax.models.layers.lax_forms import Pads
+from hamjax.models.layers.narrow_kernels import is_narrow
 from hamjax.models.layers.small_maps import is_small
 
 Array = jax.Array
@@ -26,6 +27,7 @@ class Conv(nn.Module):
         padding: zeros all round, or `SAME` (only for odd kernels of stride 1, where all
             frameworks agree what it is).
         use_bias: add one.
+        bias_apart: return it beside the output, for a BatchNorm, in place of adding it.
         plain: lax's own convolution, for exports; gives the same numbers up to rounding.
         dtype: of the computation; parameters are float32 or wider.
     """
@@ -35,20 +37,22 @@ class Conv(nn.Module):
     stride: int = 1
     padding: int | str = "SAME"
     use_bias: bool = True
+    bias_apart: bool = False
     plain: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Map [B, H, W, C] to [B, H', W', features]."""
+    def __call__(self, x: Array) -> Any:
+        """Map [B, H, W, C] to [B, H', W', features]; with `bias_apart` return a pair of that and of the bias."""
         stored = jnp.promote_types(self.dtype, jnp.float32)
         kernel = self.param("kernel", KERNEL_INIT, (*self.kernel_size, x.shape[-1], self.features), stored)
         rows, columns = (self._pad(size) for size in self.kernel_size)
         form = lax_forms.convolve if self.plain else convolve
         y = form(x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride, pads=(rows, columns))
-        if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,), stored).astype(self.dtype)
-        return y
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), stored)
+        return (y, bias) if self.bias_apart else y + bias.astype(self.dtype)
 
     def _pad(self, size: int) -> tuple[int, int]:
         if self.padding == "SAME":
@@ -61,26 +65,30 @@ class Conv(nn.Module):
 def convolve(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
     """Convolve [B, H, W, C] with [R, S, C, D]; a 1x1 kernel is a matrix product."""
     if kernel.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
-        return jnp.einsum("bhwc,cd->bhwd", x[:, ::stride, ::stride], kernel[0, 0])
+        return _multiply_pixels(x[:, ::stride, ::stride], kernel[0, 0])
     return _convolve(x, kernel, stride, pads)
+
+
+def _multiply_pixels(x: Array, kernel: Array) -> Array:
+    """Return each pixel of [B, H, W, C] times a matrix [C, D]."""
+    # Flat, and not by einsum: XLA's CPU backend transposes the gradients of a product over three axes, which costs as
+    # much again as the product of a large map.
+    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
-    """Convolve, on a CPU as products where XLA's backend for it is slow; so are the gradients."""
-    small = is_small(x.shape, kernel.shape)
-    forms = small_maps.convolve_by_columns, lax_forms.convolve
-    return _choose(small, *forms, x, kernel, stride=stride, pads=pads)
+    """Convolve, on a CPU in other forms where XLA's backend for it is slow; so are the gradients."""
+    on_cpu = small_maps.convolve_by_columns if is_small(x.shape, kernel.shape) else lax_forms.convolve
+    return _choose(on_cpu, lax_forms.convolve, x, kernel, stride=stride, pads=pads)
 
 
-def _choose(
-    small: bool, by_columns: Callable[..., Array], plain: Callable[..., Array], *arrays: Array, **alike: Any
-) -> Array:
-    """Call the form for small maps on a CPU, and lax's own otherwise: accelerators know plain convolutions best."""
-    if not small:
+def _choose(on_cpu: Callable[..., Array], plain: Callable[..., Array], *arrays: Array, **alike: Any) -> Array:
+    """Call one form on a CPU, and lax's own elsewhere: accelerators know plain convolutions best."""
+    if on_cpu is plain:
         return plain(*arrays, **alike)
-    by_columns, plain = (functools.partial(form, **alike) for form in (by_columns, plain))
-    return jax.lax.platform_dependent(*arrays, cpu=by_columns, default=plain)
+    on_cpu, plain = (functools.partial(form, **alike) for form in (on_cpu, plain))
+    return jax.lax.platform_dependent(*arrays, cpu=on_cpu, default=plain)
 
 
 def _forward(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, tuple[Array, Array]]:
@@ -90,11 +98,13 @@ def _forward(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, t
 def _backward(stride: int, pads: Pads, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = saved
     # The input's gradient is a convolution of dy, and the kernel's of x with a kernel as large as dy.
-    small = is_small(dy.shape, kernel.shape)
-    forms = small_maps.input_gradient_by_columns, lax_forms.input_gradient
-    dx = _choose(small, *forms, dy, kernel, shape=x.shape, stride=stride, pads=pads)
-    forms = small_maps.kernel_gradient_by_columns, lax_forms.kernel_gradient
-    return dx, _choose(small, *forms, x, dy, shape=kernel.shape, stride=stride, pads=pads)
+    of_input, of_kernel = lax_forms.input_gradient, lax_forms.kernel_gradient
+    if is_small(dy.shape, kernel.shape):
+        of_input, of_kernel = small_maps.input_gradient_by_columns, small_maps.kernel_gradient_by_columns
+    elif is_narrow(kernel.shape, stride):
+        of_kernel = narrow_kernels.kernel_gradient_from_output
+    dx = _choose(of_input, lax_forms.input_gradient, dy, kernel, shape=x.shape, stride=stride, pads=pads)
+    return dx, _choose(of_kernel, lax_forms.kernel_gradient, x, dy, shape=kernel.shape, stride=stride, pads=pads)
 
 
 _convolve.defvjp(_forward, _backward)

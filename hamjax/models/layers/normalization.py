@@ -52,13 +52,16 @@ class BatchNorm(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, statistics: Array | None = None) -> Array:
+    def __call__(
+        self, x: Array, *, train: bool, statistics: Array | None = None, bias_before: Array | float = 0
+    ) -> Array:
         """Return normalized x, of the same shape.
 
         Args:
             x: [B, ..., C].
             train: use the statistics of the batch, and update the running ones.
             statistics: those of `x`, if the caller already has them; see `batch_statistics`.
+            bias_before: [C], the bias of the convolution before, if x is still without it.
         """
         channels = (x.shape[-1],)
         stored = jnp.promote_types(self.dtype, jnp.float32)
@@ -66,16 +69,17 @@ class BatchNorm(nn.Module):
         var = self.variable("batch_stats", "var", jnp.ones, channels, stored)
         bias = self.param("bias", nn.initializers.zeros, channels, stored)
         gain = self.param("scale", nn.initializers.ones, channels, stored) if self.use_scale else 1.0
+        # A bias moves x and its mean alike, so the difference is taken without it: to add it would read and write x.
         if train:
             if statistics is None:
                 statistics = batch_statistics(x, epsilon=self.epsilon, groups=self.groups)
             used_mean, used_var, inverse_std = statistics
             if not self.is_initializing():
                 # Keras keeps the biased variance; PyTorch multiplies it by n / (n - 1) first.
-                mean.value = BN_MOMENTUM * mean.value + (1 - BN_MOMENTUM) * used_mean.mean(0)
+                mean.value = BN_MOMENTUM * mean.value + (1 - BN_MOMENTUM) * (used_mean.mean(0) + bias_before)
                 var.value = BN_MOMENTUM * var.value + (1 - BN_MOMENTUM) * used_var.mean(0)
         else:
-            used_mean, inverse_std = mean.value[None], jax.lax.rsqrt(var.value[None] + self.epsilon)
+            used_mean, inverse_std = (mean.value - bias_before)[None], jax.lax.rsqrt(var.value[None] + self.epsilon)
         # Two numbers per channel first, so that x is read once: x * slope + shift.
         slope = gain * inverse_std
         shift = bias - used_mean * slope

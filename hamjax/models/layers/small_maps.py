@@ -52,8 +52,10 @@ def kernel_gradient_by_columns(x: Array, dy: Array, *, shape: Shape, stride: int
         stride: in both directions.
         pads: zeros before and behind the rows and the columns of x.
     """
-    rows, columns = shape[:2]
-    return jnp.einsum("bhwk,bhwd->kd", _make_columns(x, (rows, columns), stride, pads), dy).reshape(shape)
+    rows, columns, _, features = shape
+    below = _make_columns(x, (rows, columns), stride, pads)
+    # Of flat arrays: XLA's CPU backend transposes a product over three axes first.
+    return (below.reshape(-1, below.shape[-1]).T @ dy.reshape(-1, features)).reshape(shape)
 
 
 def _make_columns(x: Array, size: tuple[int, int], stride: int, pads: Pads) -> Array:
