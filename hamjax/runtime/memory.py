@@ -5,9 +5,8 @@ import importlib.util
 
 import jax
 
-# Of glibc's malloc.h: the options, and values by which all threads share one heap, no block is mapped on its own, and
-# none is given back. A heap of a thread's own ends at 64 MiB, and larger blocks would be mapped all the same.
-KEEP = {"M_ARENA_MAX": (-8, 1), "M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1)}
+# Of glibc's malloc.h: the options, and values by which no block is mapped on its own and none is given back.
+KEEP = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1)}
 # JAX finds accelerators through these packages.
 PLUGINS = ("jax_plugins", "libtpu")
 
@@ -19,15 +18,19 @@ def keep_freed_memory() -> bool:
     unmaps them when they are freed, so every page of them is fetched from the system again, at a fault each: a fifth
     of a step of ResNet50 at 224 px. A GPU's or TPU's memory is kept by JAX.
 
-    Call it before JAX looks for devices: its threads choose their heap when they start.
+    Call it before JAX looks for devices.
 
     Returns:
         Whether it will; another C library than glibc is left as it is.
     """
-    # Not jax.default_backend(), which would start the threads.
+    # Not jax.default_backend(), which would look for them.
     asked = jax.config.values["jax_platforms"]
     if asked != "cpu" and any(importlib.util.find_spec(package) for package in PLUGINS):
         return False
+    # A step then takes its memory in the thread that asks for the step. A thread of JAX's would have a heap of its own,
+    # which ends at 64 MiB: larger blocks would be mapped all the same. One heap for all threads (M_ARENA_MAX) cures
+    # that, too, but they wait for each other at it.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):

@@ -10,17 +10,17 @@ from hamjax.runtime import memory
 
 FAULTS = """
 import resource, sys
-from concurrent.futures import ThreadPoolExecutor
+import jax, jax.numpy as jnp
 from hamjax.runtime.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-def take(_): b"x" * (64 * 2**20)
-with ThreadPoolExecutor(1) as thread:  # as XLA's threads do
-    thread.submit(take, 0).result()
-    before = faults()
-    list(thread.map(take, range(5)))
-print((faults() - before) * resource.getpagesize() / (5 * 64 * 2**20))
+x = jnp.zeros(32 * 2**20)  # 128 MiB
+take = jax.jit(jnp.negative).lower(x).compile()
+for _ in range(3): jax.block_until_ready(take(x))
+before = faults()
+for _ in range(5): jax.block_until_ready(take(x))
+print((faults() - before) * resource.getpagesize() / (5 * x.nbytes))
 """
 
 
