@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.util
+import os
 
 import jax
 
@@ -27,12 +28,19 @@ def keep_freed_memory() -> bool:
     asked = jax.config.values["jax_platforms"]
     if asked != "cpu" and any(importlib.util.find_spec(package) for package in PLUGINS):
         return False
-    # A step then takes its memory in the thread that asks for the step. A thread of JAX's would have a heap of its own,
-    # which ends at 64 MiB: larger blocks would be mapped all the same. One heap for all threads (M_ARENA_MAX) cures
-    # that, too, but they wait for each other at it.
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    if _one_device():
+        # A step then takes its memory in the thread that asks for the step. A thread of JAX's would have a heap of its
+        # own, which ends at 64 MiB: larger blocks would be mapped all the same. One heap for all threads (M_ARENA_MAX)
+        # cures that, too, but they wait for each other at it.
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
     return all(mallopt(option, value) == 1 for option, value in KEEP.values())
+
+
+def _one_device() -> bool:
+    """Return whether the CPU will be one device: several would wait for ever for each other's part of a sum."""
+    several = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    return not several and jax.config.values["jax_num_cpu_devices"] <= 1

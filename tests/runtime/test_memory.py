@@ -4,6 +4,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import jax
 import pytest
 
 from hamjax.runtime import memory
@@ -14,6 +15,7 @@ import jax, jax.numpy as jnp
 from hamjax.runtime.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
+    assert not jax.config.values["jax_cpu_enable_async_dispatch"]
 def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 x = jnp.zeros(32 * 2**20)  # 128 MiB
 take = jax.jit(jnp.negative).lower(x).compile()
@@ -21,6 +23,14 @@ for _ in range(3): jax.block_until_ready(take(x))
 before = faults()
 for _ in range(5): jax.block_until_ready(take(x))
 print((faults() - before) * resource.getpagesize() / (5 * x.nbytes))
+"""
+
+
+DISPATCH = """
+import jax
+from hamjax.runtime.memory import keep_freed_memory
+keep_freed_memory()
+print(jax.config.values["jax_cpu_enable_async_dispatch"])
 """
 
 
@@ -44,3 +54,14 @@ def test_another_device_and_another_c_library_are_left_alone(monkeypatch: pytest
         assert not memory.keep_freed_memory()
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
     assert not memory.keep_freed_memory()
+
+
+def test_several_devices_of_a_cpu_are_asked_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    # One after the other, the first would wait in a sum for the second. These tests have four devices.
+    before = jax.config.values["jax_cpu_enable_async_dispatch"]
+    memory.keep_freed_memory()
+    assert before
+    assert jax.config.values["jax_cpu_enable_async_dispatch"]
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+    found = subprocess.run([sys.executable, "-c", DISPATCH], capture_output=True, text=True, check=True).stdout
+    assert found.split() == ["True"]
