@@ -124,7 +124,7 @@ class Ours:
         jax.block_until_ready([self._eval_step(*arguments) for _ in range(passes)])
 
     def host_seconds(self) -> float:
-        """Return the time the host spends on a step: until the call is back, not until it is done."""
+        """Return the time until the call of a step is back; on a CPU of one device that is when the step is done."""
         self.train(self._per_dispatch)
         start = time.perf_counter()
         self._advance()

@@ -224,7 +224,7 @@ def _print(results: dict[str, Any], model: str, batch_size: int, image_size: int
         f"{moved / 1e9:,.1f} GB/s of {roof['bytes_per_second'] / 1e9:,.1f} (a large copy; "
         "ours is XLA's count, caches included); "
         f"memory {results.get('peak_memory_bytes', results['planned_memory_bytes']) / 2**20:,.0f} MiB; "
-        f"host {1e3 * results['host_seconds_per_step']:.2f} ms a step"
+        f"the call of a step takes {1e3 * results['host_seconds_per_step']:.2f} ms"
     )
     print(describe_share(results["others_share_of_cpu"]))
 
