@@ -5,9 +5,8 @@
 
 GFLOP/s of the fastest of several calls, for the output and for the gradients in the input and in the kernel. `XLA` is
 compiled with the options that hamjax takes, and `XLA defaults` without; `from output` is the form for kernels with
-fewer channels out than in. The options in `hamjax/runtime/compiler.py`
-rest on it, and the rules in `hamjax/models/layers`. 1x1 convolutions, which are matrix products in every
-form, are left out.
+fewer channels out than in. The options in `hamjax/runtime/compiler.py` rest on it, and the rules in
+`hamjax/models/layers`. 1x1 convolutions, which are matrix products in every form, are left out.
 """
 
 import argparse
@@ -112,7 +111,7 @@ def measure(
             "columns": functools.partial(small_maps.kernel_gradient_by_columns, **of_kernel),
         },
     }
-    if narrow_kernels.is_narrow(kernel_shape, stride):
+    if stride == 1 and kernel_shape[3] < kernel_shape[2]:
         calls["kernel gradient"]["from output"] = functools.partial(
             narrow_kernels.kernel_gradient_from_output, **of_kernel
         )

@@ -69,7 +69,7 @@ def test_products_are_taken_for_small_maps_alone(case: Any, rng: np.random.Gener
     assert ("stablehlo.convolution" in program) == (height * width >= rows * columns)
 
 
-@pytest.mark.parametrize(("channels", "features", "stride"), [(4, 3, 1), (3, 3, 1), (4, 3, 2)])
+@pytest.mark.parametrize(("channels", "features", "stride"), [(4, 2, 1), (4, 3, 1), (4, 2, 2)])
 def test_gradients_in_narrow_kernels_are_taken_from_the_output_on_a_cpu_alone(
     channels: int, features: int, stride: int
 ) -> None:
@@ -83,4 +83,4 @@ def test_gradients_in_narrow_kernels_are_taken_from_the_output_on_a_cpu_alone(
         return "stablehlo.reverse" in program  # the result's positions are in the opposite order
 
     assert not is_turned("cuda")
-    assert is_turned("cpu") == (stride == 1 and features < channels)
+    assert is_turned("cpu") == (stride == 1 and features == 2)
