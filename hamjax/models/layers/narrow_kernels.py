@@ -1,4 +1,4 @@
-"""The gradient in a kernel with at most half as many channels out as in, as a convolution of the gradient in its output.
+"""The gradient in a kernel with at most half as many channels out as in, taken from the gradient in its output.
 
 lax takes a kernel's gradient as a convolution of x with dy. XLA's CPU backend gathers, for each value of the result's
 channels in, all pixels of x below it, and multiplies these columns with the few channels of dy. The same sums are a
