@@ -57,7 +57,7 @@ def test_another_device_and_another_c_library_are_left_alone(monkeypatch: pytest
 
 
 def test_several_devices_of_a_cpu_are_asked_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    # One after the other, the first would wait in a sum for the second. These tests have four devices.
+    # They wait for each other in a step. These tests have four devices.
     before = jax.config.values["jax_cpu_enable_async_dispatch"]
     memory.keep_freed_memory()
     assert before
