@@ -41,6 +41,6 @@ def keep_freed_memory() -> bool:
 
 
 def _one_device() -> bool:
-    """Return whether the CPU will be one device: several wait for each other in a step, and are left to JAX's threads."""
+    """Return whether the CPU is one device: several wait for each other in a step, and are left to JAX's threads."""
     several = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     return not several and jax.config.values["jax_num_cpu_devices"] <= 1
