@@ -28,16 +28,17 @@ def keep_freed_memory() -> bool:
     asked = jax.config.values["jax_platforms"]
     if asked != "cpu" and any(importlib.util.find_spec(package) for package in PLUGINS):
         return False
-    if _one_device():
-        # A step then takes its memory in the thread that asks for the step. A thread of JAX's would have a heap of its
-        # own, which ends at 64 MiB: larger blocks would be mapped all the same. One heap for all threads (M_ARENA_MAX)
-        # cures that, too, but they wait for each other at it.
-        jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    return all(mallopt(option, value) == 1 for option, value in KEEP.values())
+    kept = all(mallopt(option, value) == 1 for option, value in KEEP.values())
+    if kept and _one_device():
+        # A step then takes its memory in the thread that asks for the step. A thread of JAX's would have a heap of its
+        # own, which ends at 64 MiB: larger blocks would be mapped all the same. One heap for all threads (M_ARENA_MAX)
+        # cures that, too, but they wait for each other at it.
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
+    return kept
 
 
 def _one_device() -> bool:
