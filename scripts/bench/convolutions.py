@@ -4,9 +4,9 @@
     python scripts/bench_convolutions.py --networks resnet50:64:16
 
 GFLOP/s of the fastest of several calls, for the output and for the gradients in the input and in the kernel. `XLA` is
-compiled with the options that hamjax takes, and `XLA defaults` without; `from output` is the form for kernels with
-fewer channels out than in. The options in `hamjax/runtime/compiler.py` rest on it, and the rules in
-`hamjax/models/layers`. 1x1 convolutions, which are matrix products in every form, are left out.
+compiled with the options that hamjax takes, and `XLA defaults` without; `term by term` is the form for three channels,
+`from output` that for kernels with fewer channels out than in. The options in `hamjax/runtime/compiler.py` rest on it,
+and the rules in `hamjax/models/layers`. 1x1 convolutions, which are matrix products in every form, are left out.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import numpy as np
 
 from bench.measure import table, write_result
 from hamjax.models.initialization import init_variables
-from hamjax.models.layers import convolution, lax_forms, narrow_kernels, small_maps
+from hamjax.models.layers import convolution, few_terms, lax_forms, narrow_kernels, small_maps
 from hamjax.models.layers.lax_forms import Pads
 from hamjax.models.registry import create_model
 from hamjax.runtime.compiler import compiler_options
@@ -111,6 +111,8 @@ def measure(
             "columns": functools.partial(small_maps.kernel_gradient_by_columns, **of_kernel),
         },
     }
+    if kernel_shape[2] == 3:
+        calls["output"]["term by term"] = functools.partial(few_terms.convolve_term_by_term, **alike)
     if stride == 1 and kernel_shape[3] < kernel_shape[2]:
         calls["kernel gradient"]["from output"] = functools.partial(
             narrow_kernels.kernel_gradient_from_output, **of_kernel

@@ -1,4 +1,4 @@
-"""Every form of a convolution gives lax's numbers, and products are taken for small maps alone."""
+"""Every form of a convolution gives lax's numbers, and is taken on a CPU for the shapes that it is for."""
 
 import functools
 from typing import Any
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hamjax.models.layers import lax_forms, small_maps
+from hamjax.models.layers import few_terms, lax_forms, small_maps
 from hamjax.models.layers.convolution import convolve
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
@@ -53,17 +53,17 @@ def test_a_convolution_and_its_gradients_are_laxs_in_every_form(
             small_maps.input_gradient_by_columns(dy, kernel, shape=x.shape, **alike),
             small_maps.kernel_gradient_by_columns(x, dy, shape=kernel.shape, **alike),
         )
-        return [*found, by_columns]
+        return [*found, by_columns, (few_terms.convolve_term_by_term(x, kernel, **alike),)]
 
     laxs, *others = run(x, kernel, dy)
     for each in others:
-        for found, expected in zip(each, laxs, strict=True):
+        for found, expected in zip(each, laxs, strict=False):  # one form has no gradients of its own
             np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("case", MAPS + SMALL, ids=str)
 def test_products_are_taken_for_small_maps_alone(case: Any, rng: np.random.Generator) -> None:
-    x, kernel, alike = _draw(rng, case, 3, 4)
+    x, kernel, alike = _draw(rng, case, 16, 4)
     program = jax.jit(functools.partial(convolve, **alike)).lower(x, kernel).as_text()
     height, width, (rows, columns), *_ = case
     assert ("stablehlo.convolution" in program) == (height * width >= rows * columns)
@@ -84,3 +84,21 @@ def test_gradients_in_narrow_kernels_are_taken_from_the_output_on_a_cpu_alone(
 
     assert not is_turned("cuda")
     assert is_turned("cpu") == (stride == 1 and features == 2)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+@pytest.mark.parametrize(("channels", "stride"), [(3, 1), (3, 2), (4, 1)])
+def test_a_convolution_of_few_terms_is_written_out_on_a_cpu_alone(channels: int, stride: int, platform: str) -> None:
+    x, kernel = jnp.zeros((2, 9, 9, channels)), jnp.zeros((3, 3, channels, 8))
+    form = functools.partial(convolve, stride=stride, pads=((1, 1), (1, 1)))
+    program = jax.jit(form).trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+    assert ("stablehlo.convolution" in program) == (platform == "cuda" or channels == 4)
+
+
+def test_terms_are_summed_in_float32_and_rounded_once(rng: np.random.Generator) -> None:
+    x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.bfloat16) for shape in ((2, 9, 9, 3), (3, 3, 3, 8)))
+    alike: Any = {"stride": 1, "pads": ((1, 1), (1, 1))}
+    exact = lax_forms.convolve(x.astype(jnp.float32), kernel.astype(jnp.float32), **alike)
+    found = few_terms.convolve_term_by_term(x, kernel, **alike)
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=2**-8, atol=1e-6)  # half of bfloat16's last bit

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hamjax.models.layers import lax_forms, narrow_kernels, small_maps
+from hamjax.models.layers import few_terms, lax_forms, narrow_kernels, small_maps
 from hamjax.models.layers.dense import KERNEL_INIT
+from hamjax.models.layers.few_terms import is_few
 from hamjax.models.layers.lax_forms import Pads
 from hamjax.models.layers.narrow_kernels import is_narrow
 from hamjax.models.layers.small_maps import is_small
@@ -79,7 +80,11 @@ def _multiply_pixels(x: Array, kernel: Array) -> Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
     """Convolve, on a CPU in other forms where XLA's backend for it is slow; so are the gradients."""
-    on_cpu = small_maps.convolve_by_columns if is_small(x.shape, kernel.shape) else lax_forms.convolve
+    on_cpu = lax_forms.convolve
+    if is_small(x.shape, kernel.shape):
+        on_cpu = small_maps.convolve_by_columns
+    elif is_few(kernel.shape):
+        on_cpu = few_terms.convolve_term_by_term
     return _choose(on_cpu, lax_forms.convolve, x, kernel, stride=stride, pads=pads)
 
 
@@ -92,7 +97,11 @@ def _choose(on_cpu: Callable[..., Array], plain: Callable[..., Array], *arrays: 
 
 
 def _forward(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, tuple[Array, Array]]:
-    return _convolve(x, kernel, stride, pads), (x, kernel)
+    y: Any = _convolve(x, kernel, stride, pads)
+    if is_few(kernel.shape):
+        # Else XLA takes a loop's sums again in the backward pass, in place of keeping them.
+        y = _choose(jax.lax.optimization_barrier, jnp.asarray, y)
+    return y, (x, kernel)
 
 
 def _backward(stride: int, pads: Pads, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
