@@ -1,6 +1,7 @@
 """Print the README's tables of speed from `scripts/results`."""
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,21 @@ from bench.accelerator.rows import NETWORKS, PARTS
 from bench.measure import table
 
 RESULTS = Path(__file__).parents[1] / "results"
-PEERS = {"textbook": "textbook Flax", "keras": "Keras 3 on JAX", "torch": "PyTorch eager"}
+VECTORS = {256: "AVX2", 512: "AVX-512"}
+# What a step is compared with, on processors of how many bits a vector, under which heading.
+COLUMNS = {
+    ("textbook", 512): "textbook Flax", ("keras", 512): "Keras 3 on JAX", ("torch", 512): "PyTorch eager",
+    ("torch", 256): "PyTorch eager, AVX2",
+}  # fmt: skip
 NOT_RUN = "not run"
+TRAIN_IMAGES, VAL_IMAGES = 7809, 1103  # of the paper's split (its section 4.2)
 
 
 def main() -> None:
     """Print all of them."""
     for lines in (
-        describe_input(), describe_steps(), describe_starts(), describe_loops(), describe_accelerators(),
+        describe_input(), describe_steps(), describe_epochs(), describe_starts(), describe_loops(),
+        describe_accelerators(),
     ):  # fmt: skip
         print(lines, end="\n\n")
 
@@ -32,14 +40,38 @@ def describe_input() -> str:
 
 
 def describe_steps() -> str:
-    """Return how many times as fast as each peer's our training steps are; inference in brackets."""
-    rows = []
+    """Return how many times as fast as each peer's our training steps are, medians of runs; inference in brackets."""
+    runs: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(RESULTS.glob("step_*.json")):
         record = _read(path.stem)
-        chosen, results = record["settings"], record["results"]
+        chosen = record["settings"]
         name = f"{chosen['model']}, {chosen['image_size']} px, batch {chosen['batch_size']}"
-        rows.append([name, *(_cell(results, peer) for peer in PEERS)])
-    return table(["training step (inference)", *(f"against {name}" for name in PEERS.values())], rows)
+        runs.setdefault(name, []).append(record)
+    rows = [[name, *(_cell(records, *column) for column in COLUMNS)] for name, records in runs.items()]
+    return table(["training step (inference)", *(f"against {name}" for name in COLUMNS.values())], rows)
+
+
+def describe_epochs() -> str:
+    """Return what an epoch of S1 costs at an earlier revision and now, and how many times as fast a step is."""
+    rows = []
+    for path in sorted(RESULTS.glob("revisions_*px*.json")):
+        record = _read(path.stem)
+        speeds, ratios = record["results"]["speeds"], record["results"]["ratios"]
+        bits = record["environment"]["vector_bits"]
+        words = dict(zip(record["settings"]["words"][::2], record["settings"]["words"][1::2], strict=False))
+        minutes = (
+            statistics.median(
+                (TRAIN_IMAGES / each["training"] + VAL_IMAGES / each["inference"]) / 60 for each in speeds[side]
+            )
+            for side in ("before", "now")
+        )
+        rows.append(
+            [f"{words['--model']}, {words['--image-size']} px, batch {words['--batch-size']}, {VECTORS[bits]}",
+             *(f"{each:.1f}" for each in minutes),
+             f"{ratios['training']['median']:.2f} ({ratios['inference']['median']:.2f})"]
+        )  # fmt: skip
+    header = ["an epoch of S1, its validation included", "minutes, before", "now", "training step (inference)"]
+    return table(header, rows)
 
 
 def describe_starts() -> str:
@@ -88,10 +120,18 @@ def describe_accelerators() -> str:
     return table(header, rows)
 
 
-def _cell(results: dict[str, Any], peer: str) -> str:
-    if peer not in results["train_ratio"]:
+def _cell(records: list[dict[str, Any]], peer: str, vector_bits: int) -> str:
+    found = [
+        record["results"]
+        for record in records
+        if record["environment"]["vector_bits"] == vector_bits and peer in record["results"]["train_ratio"]
+    ]
+    if not found:
         return NOT_RUN
-    return f"{results['train_ratio'][peer]['median']:.2f} ({results['inference_ratio'][peer]['median']:.2f})"
+    train, inference = (
+        statistics.median(each[f"{kind}_ratio"][peer]["median"] for each in found) for kind in ("train", "inference")
+    )
+    return f"{train:.2f} ({inference:.2f})"
 
 
 def _read(name: str) -> dict[str, Any]:

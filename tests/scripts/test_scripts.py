@@ -113,6 +113,7 @@ def test_the_pages_show_the_speed_that_was_measured() -> None:
     for block in (
         print_speed.describe_input(),
         print_speed.describe_steps(),
+        print_speed.describe_epochs(),
         *print_speed.describe_starts().split("\n\n"),
         print_speed.describe_loops(),
         print_speed.describe_accelerators(),
