@@ -5,7 +5,8 @@
 
 GFLOP/s of the fastest of several calls, for the output and for the gradients in the input and in the kernel. `XLA` is
 compiled with the options that hamjax takes, and `XLA defaults` without; `term by term` is the form for three channels,
-`from output` that for kernels with fewer channels out than in. The options in `hamjax/runtime/compiler.py` rest on it,
+`from output` that for kernels with fewer channels out than in, `Winograd` that with half the products (counted as if
+it had them all). The options in `hamjax/runtime/compiler.py` rest on it,
 and the rules in `hamjax/models/layers`. 1x1 convolutions, which are matrix products in every form, are left out.
 """
 
@@ -24,7 +25,7 @@ import numpy as np
 
 from bench.measure import table, write_result
 from hamjax.models.initialization import init_variables
-from hamjax.models.layers import convolution, few_terms, lax_forms, narrow_kernels, small_maps
+from hamjax.models.layers import convolution, few_terms, lax_forms, narrow_kernels, small_maps, winograd
 from hamjax.models.layers.lax_forms import Pads
 from hamjax.models.registry import create_model
 from hamjax.runtime.compiler import compiler_options
@@ -117,6 +118,9 @@ def measure(
         calls["kernel gradient"]["from output"] = functools.partial(
             narrow_kernels.kernel_gradient_from_output, **of_kernel
         )
+    if (*kernel_shape[:2], stride) == (3, 3, 1):
+        calls["output"]["Winograd"] = functools.partial(winograd.convolve_by_winograd, **alike)
+        calls["input gradient"]["Winograd"] = functools.partial(winograd.input_gradient_by_winograd, **of_input)
     options = compiler_options("")  # those that all networks share
     gflop = 2e-9 * dy.size * np.prod(kernel_shape[:3])
     rates: dict[str, dict[str, float]] = {}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hamjax.models.layers import few_terms, lax_forms, small_maps
+from hamjax.models.layers import few_terms, lax_forms, small_maps, winograd
 from hamjax.models.layers.convolution import convolve
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
@@ -53,11 +53,15 @@ def test_a_convolution_and_its_gradients_are_laxs_in_every_form(
             small_maps.input_gradient_by_columns(dy, kernel, shape=x.shape, **alike),
             small_maps.kernel_gradient_by_columns(x, dy, shape=kernel.shape, **alike),
         )
-        return [*found, by_columns, (few_terms.convolve_term_by_term(x, kernel, **alike),)]
+        found += [by_columns, (few_terms.convolve_term_by_term(x, kernel, **alike),)]
+        if (len(kernel), alike["stride"]) == (3, 1):
+            dx = winograd.input_gradient_by_winograd(dy, kernel, shape=x.shape, **alike)
+            found.append((winograd.convolve_by_winograd(x, kernel, **alike), dx))
+        return found
 
     laxs, *others = run(x, kernel, dy)
     for each in others:
-        for found, expected in zip(each, laxs, strict=False):  # one form has no gradients of its own
+        for found, expected in zip(each, laxs, strict=False):  # two forms have not all gradients
             np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -102,3 +106,50 @@ def test_terms_are_summed_in_float32_and_rounded_once(rng: np.random.Generator) 
     found = few_terms.convolve_term_by_term(x, kernel, **alike)
     assert found.dtype == jnp.bfloat16
     np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=2**-8, atol=1e-6)  # half of bfloat16's last bit
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+@pytest.mark.parametrize(
+    ("shape", "stride", "dtype", "pays"),
+    [
+        ((9, 8, 32, 64), 1, jnp.float32, True),
+        ((9, 8, 32, 64), 2, jnp.float32, False),
+        ((9, 8, 32, 64), 1, jnp.bfloat16, False),
+        ((9, 7, 32, 64), 1, jnp.float32, False),
+        ((9, 8, 31, 64), 1, jnp.float32, False),
+        ((9, 8, 32, 63), 1, jnp.float32, False),
+    ],
+)
+def test_winograds_form_is_taken_on_a_cpu_where_it_pays(
+    shape: tuple[int, ...], stride: int, dtype: Any, pays: bool, platform: str
+) -> None:
+    height, width, channels, features = shape
+    x, kernel = jnp.zeros((2, height, width, channels), dtype), jnp.zeros((3, 3, channels, features), dtype)
+
+    def both(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y, pullback = jax.vjp(lambda x: convolve(x, kernel, stride, ((1, 1), (1, 1))), x)
+        return y, pullback(y)[0]
+
+    program = jax.jit(both).trace(x).lower(lowering_platforms=(platform,)).as_text()
+    # An output and a gradient in an input: one convolution each, or six.
+    assert program.count("stablehlo.convolution") == (12 if pays and platform == "cpu" else 2)
+
+
+def test_winograds_form_stays_one_call(rng: np.random.Generator) -> None:
+    x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 9, 8, 32), (3, 3, 32, 64)))
+
+    def around(x: jax.Array) -> jax.Array:
+        return jnp.tanh(convolve(jnp.tanh(x), kernel, 1, ((1, 1), (1, 1))))
+
+    # In each sum of the rows XLA would else take the first tanh again.
+    assert " call(" in str(jax.jit(around).lower(x).compile().as_text())
+
+
+def test_winograds_form_rounds_three_times_as_coarsely_at_most(rng: np.random.Generator) -> None:
+    x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 28, 28, 128), (3, 3, 128, 128)))
+    alike: Any = {"stride": 1, "pads": ((1, 1), (1, 1))}
+    found = [form(x, kernel, **alike) for form in (winograd.convolve_by_winograd, lax_forms.convolve)]
+    with jax.enable_x64(True):
+        exact = lax_forms.convolve(x.astype(jnp.float64), kernel.astype(jnp.float64), **alike)
+        coarse, plain = (float(jnp.sqrt(jnp.mean((y - exact) ** 2))) for y in found)
+    assert 0 < coarse < 3 * plain

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from hamjax.models.layers import few_terms, lax_forms, narrow_kernels, small_maps
+from hamjax.models.layers import few_terms, lax_forms, narrow_kernels, small_maps, winograd
 from hamjax.models.layers.dense import KERNEL_INIT
 from hamjax.models.layers.few_terms import is_few
 from hamjax.models.layers.lax_forms import Pads
 from hamjax.models.layers.narrow_kernels import is_narrow
 from hamjax.models.layers.small_maps import is_small
+from hamjax.models.layers.winograd import saves_products
 
 Array = jax.Array
 
@@ -85,6 +86,8 @@ def _convolve(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
         on_cpu = small_maps.convolve_by_columns
     elif is_few(kernel.shape):
         on_cpu = few_terms.convolve_term_by_term
+    elif saves_products(x, kernel.shape, stride):
+        on_cpu = winograd.convolve_by_winograd
     return _choose(on_cpu, lax_forms.convolve, x, kernel, stride=stride, pads=pads)
 
 
@@ -112,6 +115,8 @@ def _backward(stride: int, pads: Pads, saved: tuple[Array, Array], dy: Array) ->
         of_input, of_kernel = small_maps.input_gradient_by_columns, small_maps.kernel_gradient_by_columns
     elif is_narrow(kernel.shape, stride):
         of_kernel = narrow_kernels.kernel_gradient_from_output
+    if saves_products(dy, kernel.shape, stride):
+        of_input = winograd.input_gradient_by_winograd
     dx = _choose(of_input, lax_forms.input_gradient, dy, kernel, shape=x.shape, stride=stride, pads=pads)
     return dx, _choose(of_kernel, lax_forms.kernel_gradient, x, dy, shape=kernel.shape, stride=stride, pads=pads)
 
