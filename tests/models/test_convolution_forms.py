@@ -10,6 +10,7 @@ import pytest
 
 from hamjax.models.layers import few_terms, lax_forms, small_maps, winograd
 from hamjax.models.layers.convolution import convolve
+from hamjax.runtime.devices import make_mesh, replicated, split_batch
 
 pytestmark = pytest.mark.usefixtures("quick_compiler")
 
@@ -143,6 +144,17 @@ def test_winograds_form_stays_one_call(rng: np.random.Generator) -> None:
 
     # In each sum of the rows XLA would else take the first tanh again.
     assert " call(" in str(jax.jit(around).lower(x).compile().as_text())
+
+
+def test_each_of_several_devices_makes_winograds_form_of_its_part(rng: np.random.Generator) -> None:
+    mesh = make_mesh()
+    x = jax.device_put(rng.normal(size=(2 * mesh.size, 9, 8, 32)).astype(np.float32), split_batch(mesh))
+    kernel = jax.device_put(rng.normal(size=(3, 3, 32, 64)).astype(np.float32), replicated(mesh))
+    alike: Any = {"stride": 1, "pads": ((1, 1), (1, 1))}
+    compiled = jax.jit(functools.partial(winograd.convolve_by_winograd, **alike)).lower(x, kernel).compile()
+    assert mesh.size > 1
+    assert "all-gather" not in str(compiled.as_text())
+    np.testing.assert_allclose(compiled(x, kernel), lax_forms.convolve(x, kernel, **alike), atol=1e-4)
 
 
 def test_winograds_form_rounds_three_times_as_coarsely_at_most(rng: np.random.Generator) -> None:
