@@ -62,7 +62,7 @@ def test_a_convolution_and_its_gradients_are_laxs_in_every_form(
 
     laxs, *others = run(x, kernel, dy)
     for each in others:
-        for found, expected in zip(each, laxs, strict=False):  # two forms have not all gradients
+        for found, expected in zip(each, laxs, strict=False):  # not every form has all gradients
             np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
