@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import os
 import runpy
 import shutil
 import subprocess
@@ -173,10 +174,11 @@ def test_a_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     subprocess.run(pip, check=True, capture_output=True)
     folder = tmp_path / "empty"
     folder.mkdir()
+    quick = {"XLA_FLAGS": os.environ["XLA_FLAGS"]}  # how these tests compile
 
     def hamjax_says(*words: str, status: int = 0) -> str:
         command = [sys.executable, str(tmp_path / "site" / "bin" / "hamjax"), *words]
-        variables = {"PYTHONPATH": str(tmp_path / "site"), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+        variables = {"PYTHONPATH": str(tmp_path / "site"), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"} | quick
         done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=600)
         assert done.returncode == status, done.stderr
         return done.stdout + done.stderr

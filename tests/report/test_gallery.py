@@ -67,7 +67,6 @@ def test_where_there_is_no_error_there_is_nothing_to_show() -> None:
     assert draw_gallery(*predictor.explain(variables, dataset, []), []) == []
 
 
-@pytest.mark.usefixtures("pictures")
 def test_a_picture_has_the_image_left_and_the_heat_where_it_is_right() -> None:
     image, heat = np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.float32)
     image[:20, 20:, 0] = 200
