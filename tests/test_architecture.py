@@ -23,7 +23,7 @@ HOMES = {
     "h5py": {"models/pretrained", "exports"},
     "tensorflow_datasets": {"data"},
     "cv2": {"data"},
-    "PIL": {"data"},
+    "PIL": {"data", "report"},
     "sklearn": {"evaluation/metrics"},
     "scipy": {"evaluation/metrics"},
     "pandas": set(),
